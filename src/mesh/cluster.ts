@@ -1,0 +1,46 @@
+/** The Envoy dialect's clusters and load assignments, before names are resolved and endpoints joined to a cluster. */
+import type { Endpoint } from './endpoint.ts'
+import type { SocketAddress } from '../core/address.ts'
+import type { UpstreamSettings } from './upstream.ts'
+
+/** Which addresses of a host name count, as Envoy's Cluster.dns_lookup_family: `auto` is IPv6, IPv4 if there is none. */
+export type DnsLookupFamily = 'auto' | 'v4-only' | 'v6-only' | 'v4-preferred' | 'all'
+
+/** Where the endpoints of a cluster come from. */
+export type ClusterDiscovery =
+  | { readonly kind: 'static'; readonly assignment: LoadAssignment }
+  /** The assignment of that name, delivered apart. */
+  | { readonly kind: 'eds'; readonly assignmentName: string }
+  /** `strict-dns`: each address is an endpoint. `logical-dns`: the name is one endpoint with all its addresses. */
+  | {
+      readonly kind: 'strict-dns' | 'logical-dns'
+      readonly assignment: LoadAssignment
+      readonly lookupFamily: DnsLookupFamily
+      readonly refreshMs: number
+    }
+  /** The address that the client asked for. */
+  | { readonly kind: 'original-destination'; readonly portOverride?: number }
+
+export interface Cluster {
+  readonly name: string
+  readonly discovery: ClusterDiscovery
+  readonly settings: UpstreamSettings
+}
+
+/** An address that may still be a host name. */
+export type HostAddress =
+  | { readonly kind: 'ip'; readonly address: SocketAddress }
+  | { readonly kind: 'hostname'; readonly hostname: string; readonly port: number }
+
+/** An endpoint as configured: like {@link Endpoint}, with addresses that may be host names. */
+export interface EndpointTemplate extends Omit<Endpoint, 'addresses'> {
+  readonly hosts: readonly HostAddress[]
+}
+
+/** Envoy's ClusterLoadAssignment. */
+export interface LoadAssignment {
+  readonly name: string
+  readonly endpoints: readonly EndpointTemplate[]
+  /** Overrides that of the cluster's settings. */
+  readonly overprovisioningFactor?: number
+}

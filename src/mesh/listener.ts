@@ -1,0 +1,89 @@
+/** Where the proxy listens, and for the Envoy dialect what it does with what arrives there. */
+import type { Cidr } from '../core/cidr.ts'
+import type { SocketAddress } from '../core/address.ts'
+import type { Keepalive } from './upstream.ts'
+
+/**
+ * How connections get to a listener: `redirect` (the original destination is asked of the kernel), `tproxy` (it is the
+ * local address) or `none` (the listener is the destination).
+ */
+export type Capture = 'redirect' | 'tproxy' | 'none'
+
+export type TrafficDirection = 'inbound' | 'outbound' | 'unspecified'
+
+/** A raw socket option of an Envoy listener address. */
+export interface SocketOption {
+  readonly level: number
+  readonly name: number
+  readonly value: number | Uint8Array
+}
+
+/** One address of a listener: exactly one socket of its family. */
+export interface ListenerAddress {
+  readonly address: SocketAddress
+  readonly socketOptions: readonly SocketOption[]
+}
+
+/** One listener, with the addresses of both families. */
+export interface Listener {
+  readonly name: string
+  readonly addresses: readonly ListenerAddress[]
+  readonly capture: Capture
+  readonly direction: TrafficDirection
+  /** False: no socket; it only answers for connections that another listener hands over by original destination. */
+  readonly bindToPort: boolean
+  /** Length of the accept queue; absent: the default of the proxy. */
+  readonly backlog?: number
+  readonly keepalive?: Keepalive
+  /** Empty outside the Envoy dialect. */
+  readonly filterChains: readonly FilterChain[]
+  readonly defaultFilterChain?: FilterChain
+  readonly accessLogs: readonly AccessLog[]
+}
+
+/** What a connection must look like for a filter chain to take it. An absent part matches everything. */
+export interface FilterChainMatch {
+  readonly destinationPort?: number
+  /** The destination is in one of them; empty matches everything. */
+  readonly destinationPrefixes: readonly Cidr[]
+  /** The client is in one of them; empty matches everything. */
+  readonly sourcePrefixes: readonly Cidr[]
+}
+
+export interface FilterChain {
+  readonly name: string
+  readonly match: FilterChainMatch
+  readonly tcpProxy: TcpProxy
+}
+
+/** Envoy's envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, as far as it concerns plain TCP. */
+export interface TcpProxy {
+  readonly statPrefix: string
+  /** At least one; a connection picks by weight. */
+  readonly clusters: readonly WeightedCluster[]
+  /** Absent: no limit. */
+  readonly idleTimeoutMs?: number
+  /** Endpoints that one connection may try; absent: the default of the proxy. */
+  readonly maxConnectAttempts?: number
+  readonly maxConnectionDurationMs?: number
+  readonly accessLogs: readonly AccessLog[]
+}
+
+export interface WeightedCluster {
+  readonly name: string
+  readonly weight: number
+}
+
+/** One access log of a listener or filter. */
+export interface AccessLog {
+  readonly target:
+    | { readonly kind: 'stdout' }
+    | { readonly kind: 'stderr' }
+    | { readonly kind: 'file'; readonly path: string }
+  /** Absent: the format of the agent's own access log. Text may hold Envoy's command operators. */
+  readonly format?: AccessLogFormat
+}
+
+export type AccessLogFormat =
+  | { readonly kind: 'text'; readonly template: string }
+  | { readonly kind: 'json'; readonly template: Readonly<Record<string, string>> }
