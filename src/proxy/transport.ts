@@ -3,7 +3,7 @@
  * node:net, and one on epoll and splice. One conformance suite (test/proxy/transport-conformance.ts) runs on each.
  */
 import type { ErrorCode } from '../core/errors.ts'
-import type { IpAddress, SocketAddress } from '../core/address.ts'
+import type { SocketAddress } from '../core/address.ts'
 import type { ListenerAddress } from '../mesh/listener.ts'
 import type { Keepalive } from '../mesh/upstream.ts'
 
@@ -39,6 +39,13 @@ export interface ListeningSocket {
 export interface ListenOptions {
   readonly backlog: number
   readonly keepalive: Keepalive
+}
+
+export interface ListenEvents {
+  /** A connection was accepted. Its receiver owns the socket. */
+  accepted(socket: TransportSocket): void
+  /** A connection was lost between the kernel's queue and the process, for want of descriptors mostly. */
+  acceptFailed(code: ErrorCode): void
 }
 
 /** One connected socket that no relay owns yet. Its owner ends it with `reset`, `finish` or by handing it to `relay`. */
@@ -109,18 +116,12 @@ export interface Transport {
   readonly engine: 'node' | 'linux'
   readonly capabilities: TransportCapabilities
   /**
-   * Binds one address, IPv6 always with V6ONLY, and calls `onConnection` for each accepted connection until closed.
-   * A failure to bind is a result, not a throw.
+   * Binds one address, IPv6 always with V6ONLY, and reports each connection until closed. A failure to bind is a
+   * result, not a throw.
    */
-  listen(
-    address: ListenerAddress,
-    options: ListenOptions,
-    onConnection: (socket: TransportSocket) => void,
-  ): Promise<ListenResult>
+  listen(address: ListenerAddress, options: ListenOptions, events: ListenEvents): Promise<ListenResult>
   /** Starts one connect. There is no deadline in it: the race decides when to abort. */
   connect(options: ConnectOptions, events: ConnectEvents): ConnectAttempt
   /** Joins two sockets and owns both from now on. `onEnd` is called once, when both are gone. */
   relay(downstream: TransportSocket, upstream: TransportSocket, onEnd: (end: RelayEnd) => void): Relay
-  /** Whether this machine (or namespace) has addresses of the family at all; an error code where it has not. */
-  probeFamily(address: IpAddress): Promise<ErrorCode | undefined>
 }

@@ -1,0 +1,368 @@
+/**
+ * The story of one connection: accepted, routed, raced to an upstream, relayed, closed for a reason. It is written
+ * once, against the Transport seam, and calls the parts that decide.
+ */
+import { isLoopback, isSameSocketAddress } from '../core/address.ts'
+import { familyOrder } from '../core/family.ts'
+import { CLOSE_REASONS } from './close-reason.ts'
+import { Dial } from './dialer.ts'
+import { orderAttempts, selectEndpoints } from './endpoint-selection.ts'
+import { describeAttempts, failureReason, fallbackOf } from './attempt-outcome.ts'
+
+import type { Clock } from '../core/clock.ts'
+import type { ErrorCode } from '../core/errors.ts'
+import type { Family, FamilyPolicy } from '../core/family.ts'
+import type { Random } from '../core/random.ts'
+import type { SocketAddress } from '../core/address.ts'
+import type { Listener } from '../mesh/listener.ts'
+import type { Route, RouteFacts, Router } from '../mesh/router.ts'
+import type { Keepalive, Upstream } from '../mesh/upstream.ts'
+import type { CloseReason } from './close-reason.ts'
+import type {
+  AttemptRecord,
+  ConnectionObserver,
+  ConnectionRecord,
+  Fallback,
+  UpstreamRecord,
+} from './connection-record.ts'
+import type { FamilyHealth } from './endpoint-health.ts'
+import type { AttemptTarget } from './endpoint-selection.ts'
+import type { ProxyStats } from './proxy-stats.ts'
+import type { Relay, RelayBytes, RelayEnd, Transport, TransportSocket } from './transport.ts'
+import type { UpstreamState, UpstreamStates } from './upstream-state.ts'
+
+export interface ConnectionDeps {
+  readonly transport: Transport
+  readonly router: Router
+  readonly clock: Clock
+  readonly random: Random
+  readonly stats: ProxyStats
+  readonly health: FamilyHealth
+  readonly upstreams: UpstreamStates
+  readonly observer: ConnectionObserver
+  /** True when connecting to the address would reach a listener of this proxy. */
+  readonly isOwnAddress: (address: SocketAddress) => boolean
+  /** Called once, when the sockets of the connection are gone. */
+  readonly ended: (connection: Connection) => void
+}
+
+export interface ConnectionOptions {
+  readonly familyPolicy: FamilyPolicy
+  readonly families: readonly Family[]
+  readonly attemptDelayMs: number
+  /** Endpoints that one connection may try where the route does not say. */
+  readonly maxEndpoints: number
+  /** 0: no limit. */
+  readonly idleTimeoutMs: number
+  /** 0: no limit. */
+  readonly halfClosedTimeoutMs: number
+  readonly keepalive: Keepalive
+}
+
+type AcceptingRoute = Extract<Route, { upstream: Upstream }>
+
+type Phase =
+  | { readonly kind: 'accepted' }
+  | { readonly kind: 'connecting'; readonly dial: Dial }
+  | { readonly kind: 'relaying'; readonly relay: Relay }
+  | { readonly kind: 'ended' }
+
+const NO_BYTES: Readonly<RelayBytes> = {
+  downstreamReceived: 0,
+  downstreamSent: 0,
+  upstreamReceived: 0,
+  upstreamSent: 0,
+}
+
+export class Connection {
+  readonly id: number
+  readonly #deps: ConnectionDeps
+  readonly #options: ConnectionOptions
+  readonly #downstream: TransportSocket
+  readonly #facts: RouteFacts
+  readonly #route: Route
+  readonly #openedAtMs: number
+  readonly #acceptedAtMs: number
+  readonly #attempts: AttemptRecord[] = []
+  /** What of the relay's bytes is in the stats already, so that a long connection shows while it lives. */
+  readonly #foldedBytes: RelayBytes = { ...NO_BYTES }
+  #phase: Phase = { kind: 'accepted' }
+  #upstream: UpstreamRecord | undefined
+  #fallback: Fallback | undefined
+  #closing: { readonly reason: CloseReason; readonly detail: string } | undefined
+
+  /** Decides where the connection goes. The caller registers the connection, then calls `start`. */
+  constructor(
+    deps: ConnectionDeps,
+    options: ConnectionOptions,
+    accepted: { readonly id: number; readonly socket: TransportSocket; readonly listener: Listener },
+  ) {
+    this.id = accepted.id
+    this.#deps = deps
+    this.#options = options
+    this.#downstream = accepted.socket
+    this.#openedAtMs = deps.clock.wallTimeMs()
+    this.#acceptedAtMs = deps.clock.nowMs()
+    const { destination, isOwn } = destinationOf(accepted.socket, accepted.listener, deps.isOwnAddress)
+    this.#facts = { listener: accepted.listener, client: accepted.socket.remote, destination }
+    this.#route = isOwn ? loopRejection(accepted.listener) : deps.router.route(this.#facts)
+    deps.stats.accepted(accepted.listener.name, this.family)
+  }
+
+  /** The family that the client used. */
+  get family(): Family {
+    return this.#facts.client.ip.family
+  }
+
+  start(): void {
+    this.#downstream.onGone((code) => {
+      if (this.#phase.kind === 'connecting') this.#phase.dial.cancel()
+      this.#end('downstream_gone', code)
+    })
+    if (this.#phase.kind === 'ended') return
+    if (this.#route.kind === 'reject') {
+      this.#refuse(this.#route.reason, this.#route.detail)
+      return
+    }
+    this.#connect(this.#route)
+  }
+
+  /** The connection as it is now. */
+  record(): ConnectionRecord {
+    return {
+      id: this.id,
+      listener: this.#facts.listener.name,
+      direction: this.#facts.listener.direction,
+      openedAtMs: this.#openedAtMs,
+      client: this.#facts.client,
+      destination: this.#facts.destination,
+      family: this.family,
+      labels: this.#route.labels,
+      accessLogs: this.#route.settings.accessLogs,
+      ...(this.#upstream !== undefined && { upstream: this.#upstream }),
+      attempts: this.#attempts,
+      ...(this.#fallback !== undefined && { fallback: this.#fallback }),
+      bytes: this.#phase.kind === 'relaying' ? this.#phase.relay.bytes : this.#foldedBytes,
+    }
+  }
+
+  /** Ends the connection if one of its time limits has passed. Called about once a second. */
+  checkTimeouts(nowMs: number): void {
+    if (this.#phase.kind !== 'relaying') return
+    const { relay } = this.#phase
+    const { idleTimeoutMs = this.#options.idleTimeoutMs, maxConnectionDurationMs } = this.#route.settings
+    const idleForMs = nowMs - relay.lastActivityMs
+    const { halfClosedTimeoutMs } = this.#options
+    if (maxConnectionDurationMs !== undefined && nowMs - this.#acceptedAtMs >= maxConnectionDurationMs) {
+      this.close('max_duration')
+    } else if (idleTimeoutMs > 0 && idleForMs >= idleTimeoutMs) {
+      this.close('idle_timeout')
+    } else if (relay.isHalfClosed && halfClosedTimeoutMs > 0 && idleForMs >= halfClosedTimeoutMs) {
+      this.close('half_closed_timeout')
+    }
+  }
+
+  /** Ends the connection if a changed policy no longer allows it (rule 12). */
+  checkPolicy(): void {
+    if (!this.#deps.router.isStillAllowed(this.#facts)) this.close('policy_changed')
+  }
+
+  /** Ends the connection for a reason of the proxy's; the client sees the end that the reason has. Idempotent. */
+  close(reason: CloseReason, detail = ''): void {
+    if (this.#phase.kind === 'connecting') {
+      this.#phase.dial.cancel()
+      this.#refuse(reason, detail)
+    } else if (this.#phase.kind === 'relaying') {
+      this.#closing ??= { reason, detail }
+      this.#phase.relay.close(CLOSE_REASONS[reason].downstreamEnd === 'fin' ? 'fin' : 'reset')
+    }
+  }
+
+  /** Adds to the stats what has moved since the last call. */
+  foldBytes(): void {
+    if (this.#phase.kind !== 'relaying') return
+    const { bytes } = this.#phase.relay
+    const folded = this.#foldedBytes
+    const down = this.#deps.stats.bytes[this.family].downstream
+    down.received += bytes.downstreamReceived - folded.downstreamReceived
+    down.sent += bytes.downstreamSent - folded.downstreamSent
+    const up = this.#deps.stats.bytes[this.#upstream?.remote?.ip.family ?? this.family].upstream
+    up.received += bytes.upstreamReceived - folded.upstreamReceived
+    up.sent += bytes.upstreamSent - folded.upstreamSent
+    Object.assign(folded, bytes)
+  }
+
+  #connect(route: AcceptingRoute): void {
+    const { upstream, settings } = route
+    const state = this.#deps.upstreams.of(upstream)
+    this.#upstream = { name: upstream.name }
+    if (upstream.maxConnections !== undefined && state.active >= upstream.maxConnections) {
+      this.#refuse(
+        'upstream_overflow',
+        `${upstream.name} has its limit of ${upstream.maxConnections} connections`,
+      )
+      return
+    }
+    const families = familyOrder(
+      upstream.familyPolicy ?? this.#options.familyPolicy,
+      this.family,
+      this.#options.families,
+    )
+    const context = {
+      families,
+      state,
+      health: this.#deps.health,
+      nowMs: this.#deps.clock.nowMs(),
+      random: this.#deps.random,
+      count: settings.maxEndpoints ?? this.#options.maxEndpoints,
+    }
+    const ordered = orderAttempts(selectEndpoints(upstream, context), upstream, context)
+    const targets = ordered.filter(({ address }) => !this.#wouldLoop(route, address))
+    if (targets.length === 0) {
+      const isLoop = ordered.length > 0
+      this.#refuse(
+        isLoop ? 'destination_is_proxy' : 'no_endpoints',
+        `${upstream.name} has no address in ${families.join(' or ') || 'an enabled family'}`,
+      )
+      return
+    }
+    this.#race(upstream, state, targets, families)
+  }
+
+  #race(
+    upstream: Upstream,
+    state: UpstreamState,
+    targets: readonly AttemptTarget[],
+    families: readonly Family[],
+  ): void {
+    const dial = new Dial(
+      this.#deps,
+      {
+        targets,
+        attemptDelayMs: this.#options.attemptDelayMs,
+        connectTimeoutMs: upstream.connectTimeoutMs,
+        sourceAddresses: upstream.sourceAddresses,
+        keepalive: { ...this.#options.keepalive, ...upstream.keepalive },
+      },
+      {
+        attemptEnded: (attempt) => {
+          this.#learn(attempt)
+        },
+        won: (target, socket) => {
+          this.#relay(upstream, state, target, socket, families)
+        },
+        lost: () => {
+          state.connectFailed(upstream, this.#attempts, this.#deps.clock.nowMs())
+          this.#refuse(failureReason(this.#attempts), describeAttempts(this.#attempts))
+        },
+      },
+    )
+    this.#phase = { kind: 'connecting', dial }
+    dial.begin()
+  }
+
+  /** Keeps what an attempt says about the family of its endpoint (rule 7). */
+  #learn(attempt: AttemptRecord): void {
+    const { address, endpoint, result, durationMs } = attempt
+    this.#attempts.push(attempt)
+    this.#deps.stats.attempt(address.ip.family, result, durationMs)
+    const key = { endpointId: endpoint.id, family: address.ip.family }
+    const nowMs = this.#deps.clock.nowMs()
+    if (result === 'connected') this.#deps.health.succeeded(key)
+    else if (result === 'refused' || result === 'unreachable' || result === 'timeout') {
+      this.#deps.health.failed({ ...key, reason: result }, nowMs)
+    } else if (result === 'lost_race' && durationMs >= this.#options.attemptDelayMs) {
+      // It was silent for so long that another address overtook it; the next connection must not wait for it again.
+      this.#deps.health.failed({ ...key, reason: 'slow' }, nowMs)
+    }
+  }
+
+  #relay(
+    upstream: Upstream,
+    state: UpstreamState,
+    target: AttemptTarget,
+    socket: TransportSocket,
+    families: readonly Family[],
+  ): void {
+    const { endpoint, address } = target
+    const { stats, transport, observer } = this.#deps
+    state.connected(endpoint.id)
+    this.#upstream = { name: upstream.name, endpoint, remote: address, local: socket.local }
+    this.#fallback = fallbackOf(target, this.#attempts, families)
+    stats.connected(this.family, address.ip.family)
+    if (this.#fallback !== undefined) stats.fellBack(this.#fallback)
+    const relay = transport.relay(this.#downstream, socket, (end) => {
+      this.foldBytes()
+      state.closed(endpoint.id)
+      const { reason, detail } = this.#closing ?? relayEndReason(end)
+      this.#end(reason, detail)
+    })
+    this.#phase = { kind: 'relaying', relay }
+    observer.connected(this.record())
+  }
+
+  /** Ends a connection that has no upstream: the client gets RST, so that its own happy eyeballs can work (rule 8). */
+  #refuse(reason: CloseReason, detail: string): void {
+    this.#downstream.reset()
+    this.#end(reason, detail)
+  }
+
+  #end(reason: CloseReason, detail: string): void {
+    if (this.#phase.kind === 'ended') return
+    const record = this.record()
+    this.#phase = { kind: 'ended' }
+    this.#deps.stats.closed(reason)
+    this.#deps.stats.ended(this.#facts.listener.name, this.family)
+    this.#deps.observer.closed({
+      ...record,
+      durationMs: this.#deps.clock.nowMs() - this.#acceptedAtMs,
+      closeReason: reason,
+      detail,
+    })
+    this.#deps.ended(this)
+  }
+
+  #wouldLoop(route: AcceptingRoute, address: SocketAddress): boolean {
+    if (route.kind === 'original-destination') return this.#deps.isOwnAddress(address)
+    return this.#facts.listener.addresses.some((own) => isSameSocketAddress(own.address, address))
+  }
+}
+
+/**
+ * Where the client wanted to go (rule 4). On a capturing listener a destination that is the listener's own socket
+ * means that nobody redirected the connection, or that it has come round.
+ */
+function destinationOf(
+  socket: TransportSocket,
+  listener: Listener,
+  isOwnAddress: (address: SocketAddress) => boolean,
+): { readonly destination: SocketAddress; readonly isOwn: boolean } {
+  if (listener.capture === 'none') return { destination: socket.local, isOwn: false }
+  const destination =
+    (listener.capture === 'redirect' ? socket.originalDestination() : undefined) ?? socket.local
+  const isUnredirected = listener.addresses.some(
+    ({ address }) => address.port === destination.port && destination.ip.text === socket.local.ip.text,
+  )
+  return { destination, isOwn: isUnredirected || (isLoopback(destination.ip) && isOwnAddress(destination)) }
+}
+
+function loopRejection(listener: Listener): Route {
+  return {
+    kind: 'reject',
+    reason: 'destination_is_proxy',
+    detail: `the destination is listener ${listener.name} itself`,
+    settings: { accessLogs: listener.accessLogs },
+    labels: {},
+  }
+}
+
+function relayEndReason(end: RelayEnd): { readonly reason: CloseReason; readonly detail: ErrorCode | '' } {
+  switch (end.kind) {
+    case 'finished':
+      return { reason: 'finished', detail: '' }
+    case 'reset':
+      return { reason: end.side === 'downstream' ? 'downstream_reset' : 'upstream_reset', detail: end.code }
+    case 'closed':
+      return { reason: 'drained', detail: '' }
+  }
+}

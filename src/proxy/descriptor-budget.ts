@@ -1,0 +1,53 @@
+/**
+ * Keeps the proxy below its limit of open descriptors: at 90 % new connections are refused, so that accept, DNS, logs
+ * and the control plane never meet EMFILE (rule 14). Recovers by itself.
+ */
+import type { Clock } from '../core/clock.ts'
+
+const REFUSE_AT_SHARE = 0.9
+/** A downstream and an upstream socket. */
+const DESCRIPTORS_PER_CONNECTION = 2
+const SAMPLE_INTERVAL_MS = 1_000
+
+export interface DescriptorBudgetDeps {
+  readonly clock: Clock
+  /** Counts the open descriptors of the process; `undefined` where the platform does not tell. Costs O(descriptors). */
+  readonly countOpen: () => number | undefined
+}
+
+/** What the budget is and how much of it is used. */
+export interface DescriptorUse {
+  readonly open: number
+  readonly limit: number
+  readonly isExhausted: boolean
+}
+
+export class DescriptorBudget {
+  readonly #deps: DescriptorBudgetDeps
+  readonly #limit: number
+  #sampledAtMs = -Infinity
+  /** Descriptors that are no connection's: files, listeners, the control plane. */
+  #others = 0
+
+  /** @param options.limit hard limit of the process (RLIMIT_NOFILE); Infinity turns the budget off */
+  constructor(deps: DescriptorBudgetDeps, options: { readonly limit: number }) {
+    this.#deps = deps
+    this.#limit = options.limit
+  }
+
+  /** Whether one more connection fits beside `connections` live ones. Samples the process at most once a second. */
+  use(connections: number): DescriptorUse {
+    const nowMs = this.#deps.clock.nowMs()
+    if (nowMs - this.#sampledAtMs >= SAMPLE_INTERVAL_MS) {
+      this.#sampledAtMs = nowMs
+      const open = this.#deps.countOpen()
+      if (open !== undefined) this.#others = Math.max(0, open - connections * DESCRIPTORS_PER_CONNECTION)
+    }
+    const open = this.#others + connections * DESCRIPTORS_PER_CONNECTION
+    return {
+      open,
+      limit: this.#limit,
+      isExhausted: open + DESCRIPTORS_PER_CONNECTION > this.#limit * REFUSE_AT_SHARE,
+    }
+  }
+}

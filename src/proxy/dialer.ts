@@ -1,0 +1,158 @@
+/**
+ * Carries out a race over real sockets: starts and aborts attempts as race.ts says, keeps the timers, and reports how
+ * each attempt ended. Knows nothing of endpoints' health or of the client.
+ */
+import { Race } from './race.ts'
+
+import type { Clock, Timer } from '../core/clock.ts'
+import type { ErrorCode } from '../core/errors.ts'
+import type { SocketAddress } from '../core/address.ts'
+import type { Keepalive } from '../mesh/upstream.ts'
+import type { AttemptRecord, AttemptResult } from './connection-record.ts'
+import type { AttemptTarget } from './endpoint-selection.ts'
+import type { RaceAction } from './race.ts'
+import type { ConnectAttempt, Transport, TransportSocket } from './transport.ts'
+
+/** What one race is about. */
+export interface DialPlan {
+  /** In the order in which they start; not empty. */
+  readonly targets: readonly AttemptTarget[]
+  readonly attemptDelayMs: number
+  /** Bounds the whole race. */
+  readonly connectTimeoutMs: number
+  /** At most one per family; the one of the target's family is connected from. */
+  readonly sourceAddresses: readonly SocketAddress[]
+  readonly keepalive: Keepalive
+}
+
+/** Called as the race goes on; `won` or `lost` is the last call, and neither comes after `cancel`. */
+export interface DialEvents {
+  attemptEnded(attempt: AttemptRecord): void
+  won(target: AttemptTarget, socket: TransportSocket): void
+  lost(): void
+}
+
+interface RunningAttempt {
+  readonly target: AttemptTarget
+  readonly startedAtMs: number
+  readonly connect: ConnectAttempt
+}
+
+const RESULT_BY_CODE: Partial<Readonly<Record<ErrorCode, AttemptResult>>> = {
+  refused: 'refused',
+  unreachable: 'unreachable',
+  timeout: 'timeout',
+  reset: 'reset',
+  address_unavailable: 'source_unavailable',
+  address_in_use: 'source_unavailable',
+}
+
+/** One race under way. Construct, then `begin`; events can come from within `begin` only when there is no target. */
+export class Dial {
+  readonly #transport: Transport
+  readonly #clock: Clock
+  readonly #plan: DialPlan
+  readonly #events: DialEvents
+  readonly #race: Race
+  readonly #running = new Map<number, RunningAttempt>()
+  #winner: TransportSocket | undefined
+  #delay: Timer | undefined
+  #deadline: Timer | undefined
+
+  constructor(
+    deps: { readonly transport: Transport; readonly clock: Clock },
+    plan: DialPlan,
+    events: DialEvents,
+  ) {
+    this.#transport = deps.transport
+    this.#clock = deps.clock
+    this.#plan = plan
+    this.#events = events
+    this.#race = new Race(plan.targets.length)
+  }
+
+  begin(): void {
+    this.#deadline = this.#clock.setTimer(this.#plan.connectTimeoutMs, () => {
+      this.#carryOut(this.#race.deadlinePassed())
+    })
+    this.#carryOut(this.#race.begin())
+  }
+
+  /** Gives every attempt up. Idempotent; does nothing after the race is over. */
+  cancel(): void {
+    this.#carryOut(this.#race.cancel())
+    this.#deadline?.cancel()
+  }
+
+  #carryOut(actions: readonly RaceAction[]): void {
+    for (const action of actions) {
+      switch (action.kind) {
+        case 'start':
+          this.#start(action.index)
+          break
+        case 'abort':
+          this.#running.get(action.index)?.connect.abort()
+          this.#attemptEnded(action.index, action.why)
+          break
+        case 'arm':
+          this.#delay?.cancel()
+          this.#delay = this.#clock.setTimer(this.#plan.attemptDelayMs, () => {
+            this.#carryOut(this.#race.delayPassed())
+          })
+          break
+        case 'disarm':
+          this.#delay?.cancel()
+          break
+        case 'won':
+          this.#deadline?.cancel()
+          this.#won(action.index)
+          break
+        case 'lost':
+          this.#deadline?.cancel()
+          this.#events.lost()
+          break
+      }
+    }
+  }
+
+  #start(index: number): void {
+    const target = this.#plan.targets[index]
+    if (target === undefined) throw new TypeError(`the race started address ${index}, which does not exist`)
+    const from = this.#plan.sourceAddresses.find((source) => source.ip.family === target.family)
+    const connect = this.#transport.connect(
+      { to: target.address, keepalive: this.#plan.keepalive, ...(from !== undefined && { from }) },
+      {
+        connected: (socket) => {
+          this.#winner = socket
+          this.#carryOut(this.#race.connected(index))
+        },
+        failed: (code) => {
+          this.#attemptEnded(index, RESULT_BY_CODE[code] ?? 'failed')
+          this.#carryOut(this.#race.failed(index))
+        },
+      },
+    )
+    this.#running.set(index, { target, startedAtMs: this.#clock.nowMs(), connect })
+  }
+
+  #attemptEnded(index: number, result: AttemptResult): void {
+    const running = this.#running.get(index)
+    if (running === undefined) return
+    this.#running.delete(index)
+    this.#events.attemptEnded({
+      endpoint: running.target.endpoint,
+      address: running.target.address,
+      result,
+      durationMs: this.#clock.nowMs() - running.startedAtMs,
+    })
+  }
+
+  #won(index: number): void {
+    const target = this.#running.get(index)?.target
+    const socket = this.#winner
+    if (target === undefined || socket === undefined)
+      throw new TypeError('a race was won by an attempt that never ran')
+    this.#attemptEnded(index, 'connected')
+    this.#events.won(target, socket)
+  }
+}
