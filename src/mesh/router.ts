@@ -66,4 +66,9 @@ export type Route =
 export interface Router {
   /** Decides by the snapshot in force at this moment. Never throws and never waits. */
   route(facts: RouteFacts): Route
+  /**
+   * True when policy lets a connection of these facts go on. The proxy asks it of live connections after a policy or
+   * workload has changed, with the facts of their accept. A router without policies always says true.
+   */
+  isStillAllowed(facts: RouteFacts): boolean
 }
