@@ -10,6 +10,8 @@ export interface Problem {
   readonly severity: 'error' | 'warning'
   /** What is wrong and what to write instead; one line, no trailing period. */
   readonly message: string
+  /** What to point at: the key that introduces the value. Absent: the value. */
+  readonly at?: 'key'
 }
 
 export type Result<T> =

@@ -32,6 +32,11 @@ export interface Listener {
   readonly direction: TrafficDirection
   /** False: no socket; it only answers for connections that another listener hands over by original destination. */
   readonly bindToPort: boolean
+  /**
+   * True: a connection whose original destination is the address of another listener is handed over to that one, once
+   * (Envoy's use_original_dst). Absent: the listener answers for all of its connections.
+   */
+  readonly hasHandOff?: boolean
   /** Length of the accept queue; absent: the default of the proxy. */
   readonly backlog?: number
   readonly keepalive?: Keepalive

@@ -60,6 +60,11 @@ export class Field {
     this.report.add({ path: this.path, severity: 'error', message })
   }
 
+  /** Reports that the field itself, whatever its value, is what is wrong. */
+  errorAtKey(message: string): undefined {
+    this.report.add({ path: this.path, severity: 'error', message, at: 'key' })
+  }
+
   /** Reports something that the operator should know and that does not stop the document from being used. */
   warn(message: string): void {
     this.report.add({ path: this.path, severity: 'warning', message })
@@ -199,8 +204,9 @@ export class MessageReader {
       const remedy = rest.unsupported?.[name]
       if (rest.ignored?.includes(name) === true) this.field.report.ignore(this.name, name)
       else if (remedy === undefined)
-        place.error(`${this.name} has no field '${key}'; check the spelling, or remove it`)
-      else if (!isDefaultValue(place.value)) place.error(`${this.name}.${name} is not supported: ${remedy}`)
+        place.errorAtKey(`${this.name} has no field '${key}'; check the spelling, or remove it`)
+      else if (!isDefaultValue(place.value))
+        place.errorAtKey(`${this.name}.${name} is not supported: ${remedy}`)
     }
   }
 

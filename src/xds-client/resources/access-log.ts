@@ -1,0 +1,95 @@
+/** Decodes envoy.config.accesslog.v3.AccessLog: to a file or to one of the standard streams, as text or JSON. */
+import { readTypedConfig } from './typed-config.ts'
+
+import type { AccessLog, AccessLogFormat } from '../../mesh/listener.ts'
+import type { Field, MessageReader } from '../message-reader.ts'
+import type { TypedConfig } from './typed-config.ts'
+
+const LOGGERS = 'envoy.extensions.access_loggers'
+
+/** Decodes a list of access logs. */
+export function decodeAccessLogs(fields: readonly Field[]): readonly AccessLog[] {
+  return fields.flatMap((field) => decodeAccessLog(field) ?? [])
+}
+
+function decodeAccessLog(field: Field): AccessLog | undefined {
+  const message = field.message('AccessLog')
+  if (message === undefined) return undefined
+  message.take('name')
+  const typed = readTypedConfig(message)
+  message.finish({ unsupported: { filter: 'every connection is logged; remove the filter' } })
+  return typed && decodeLogger(typed)
+}
+
+function decodeLogger({ typeName, config, place }: TypedConfig): AccessLog | undefined {
+  switch (typeName) {
+    case `${LOGGERS}.file.v3.FileAccessLog`:
+      return decodeFile(config)
+    case `${LOGGERS}.stream.v3.StdoutAccessLog`:
+      return withFormat({ kind: 'stdout' }, config)
+    case `${LOGGERS}.stream.v3.StderrAccessLog`:
+      return withFormat({ kind: 'stderr' }, config)
+    default:
+      return place.error(
+        `access logger ${typeName} is not supported; write to a FileAccessLog, StdoutAccessLog or StderrAccessLog`,
+      )
+  }
+}
+
+function decodeFile(config: MessageReader): AccessLog | undefined {
+  const place = config.require('path')
+  const path = place?.string()
+  if (path === '') place?.error('path is empty; write the file to log to, or /dev/stdout')
+  return path === undefined ? undefined : withFormat(targetOf(path), config)
+}
+
+function targetOf(path: string): AccessLog['target'] {
+  if (path === '/dev/stdout') return { kind: 'stdout' }
+  if (path === '/dev/stderr') return { kind: 'stderr' }
+  return { kind: 'file', path }
+}
+
+function withFormat(target: AccessLog['target'], config: MessageReader): AccessLog {
+  const logFormat = config.takeMessage('log_format', 'SubstitutionFormatString')
+  const formats = [
+    logFormat && decodeFormatString(logFormat),
+    textFormat(config.take('format')),
+    jsonFormat(config.take('json_format')),
+    jsonFormat(config.take('typed_json_format')),
+  ].filter((format) => format !== undefined)
+  config.finish()
+  const [format] = formats
+  if (formats.length > 1) config.field.error('an access log has one format; remove all but one')
+  return format === undefined ? { target } : { target, format }
+}
+
+function decodeFormatString(message: MessageReader): AccessLogFormat | undefined {
+  const source = message.takeMessage('text_format_source', 'DataSource')
+  const inline = source?.take('inline_string')
+  source?.finish({
+    unsupported: {
+      filename: 'write the format as inline_string',
+      inline_bytes: 'write the format as inline_string',
+      environment_variable: 'write the format as inline_string',
+      watched_directory: 'write the format as inline_string',
+    },
+  })
+  const format = textFormat(message.take('text_format') ?? inline) ?? jsonFormat(message.take('json_format'))
+  message.finish({
+    ignored: ['omit_empty_values', 'content_type', 'json_format_options'],
+    unsupported: { formatters: 'only the built-in command operators are known; remove it' },
+  })
+  return format
+}
+
+function textFormat(field: Field | undefined): AccessLogFormat | undefined {
+  const template = field?.string()
+  return template === undefined || template === '' ? undefined : { kind: 'text', template }
+}
+
+function jsonFormat(field: Field | undefined): AccessLogFormat | undefined {
+  if (field === undefined) return undefined
+  const template: Record<string, string> = {}
+  for (const [key, value] of field.entries()) template[key] = value.string() ?? ''
+  return { kind: 'json', template }
+}

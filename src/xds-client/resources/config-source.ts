@@ -1,0 +1,41 @@
+/** Decodes envoy.config.core.v3.ConfigSource, of which this build knows the file. */
+import type { Field } from '../message-reader.ts'
+
+const NO_CONTROL_PLANE =
+  'this build has no control plane connection; name a file in path_config_source, or write the resources under static_resources'
+
+/** A file that holds resources. */
+export interface ConfigFile {
+  readonly path: string
+  readonly place: Field
+}
+
+/** Decodes where resources come from. */
+export function decodeConfigSource(field: Field): ConfigFile | undefined {
+  const message = field.message('ConfigSource')
+  if (message === undefined) return undefined
+  const pathPlace = message.take('path')
+  const source = message.takeMessage('path_config_source', 'PathConfigSource')
+  const place = pathPlace ?? source?.require('path')
+  // A file is always noticed when it is replaced or changed, so how Envoy is to watch it does not matter.
+  source?.finish({ ignored: ['watched_directory', 'poll_interval'] })
+  let hasOther = false
+  for (const [name, what] of [
+    ['ads', 'ads (ADS)'],
+    ['api_config_source', 'api_config_source'],
+    ['self', 'self'],
+  ] as const) {
+    const other = message.take(name)
+    if (other === undefined) continue
+    hasOther = true
+    other.errorAtKey(`${what} is not supported: ${NO_CONTROL_PLANE}`)
+  }
+  message.finish({ ignored: ['authorities', 'initial_fetch_timeout', 'resource_api_version'] })
+  if (place === undefined) {
+    if (!hasOther && source === undefined) field.error('ConfigSource needs path_config_source')
+    return undefined
+  }
+  const path = place.string()
+  if (path === '') return place.error('path is empty; write the file that holds the resources')
+  return path === undefined ? undefined : { path, place }
+}
