@@ -1,26 +1,14 @@
-/** The host names that a mesh needs resolved before its endpoints have addresses. */
+/** Which host names the mesh needs resolved. */
+import { hostnamesOfCluster } from './cluster-upstreams.ts'
+
 import type { MeshSnapshot } from './store.ts'
 
-/** How often a workload's host name is resolved again; a cluster says so itself. */
-const WORKLOAD_REFRESH_MS = 5_000
-
-/**
- * Each host name of the snapshot with the milliseconds after which it is to be resolved again: the shortest of those
- * that use it. Costs the size of the clusters and workloads.
- */
-export function hostnamesOf(snapshot: MeshSnapshot): ReadonlyMap<string, number> {
-  const names = new Map<string, number>()
-  const need = (hostname: string, refreshMs: number): void => {
-    names.set(hostname, Math.min(refreshMs, names.get(hostname) ?? Infinity))
-  }
-  for (const { discovery } of snapshot.cluster.values()) {
-    if (discovery.kind !== 'strict-dns' && discovery.kind !== 'logical-dns') continue
-    for (const { hosts } of discovery.assignment.endpoints) {
-      for (const host of hosts) if (host.kind === 'hostname') need(host.hostname, discovery.refreshMs)
-    }
-  }
-  for (const { hostname, addresses } of snapshot.workload.values()) {
-    if (hostname !== '' && addresses.length === 0) need(hostname, WORKLOAD_REFRESH_MS)
-  }
+/** The host names of DNS clusters, and of workloads that have a name instead of addresses. Costs the size of both. */
+export function hostnamesOf(snapshot: MeshSnapshot): ReadonlySet<string> {
+  const names = new Set<string>()
+  for (const cluster of snapshot.cluster.values())
+    for (const hostname of hostnamesOfCluster(cluster)) names.add(hostname)
+  for (const { hostname, addresses } of snapshot.workload.values())
+    if (hostname !== '' && addresses.length === 0) names.add(hostname)
   return names
 }

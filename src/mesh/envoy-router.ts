@@ -1,0 +1,155 @@
+/**
+ * Answers where a connection goes from Envoy's resources: hand-off to the listener of the original destination, filter
+ * chain match, weighted clusters, and the cluster's endpoints.
+ */
+import { formatSocketAddress } from '../core/address.ts'
+import { ClusterUpstreams } from './cluster-upstreams.ts'
+import { matchFilterChain } from './filter-chain-match.ts'
+import { serviceOfClusterName } from './istio-names.ts'
+import { OriginalDestinations } from './original-destinations.ts'
+
+import type { IpAddress, SocketAddress } from '../core/address.ts'
+import type { Random } from '../core/random.ts'
+import type { Cluster } from './cluster.ts'
+import type { FilterChain, Listener, TcpProxy } from './listener.ts'
+import type { ConnectionSettings, RejectReason, Route, RouteFacts, RouteLabels, Router } from './router.ts'
+import type { MeshSnapshot, MeshStore } from './store.ts'
+
+const WILDCARD = { ipv4: '0.0.0.0', ipv6: '[::]' } as const
+const NO_LABELS: RouteLabels = {}
+
+export interface EnvoyRouterOptions {
+  /** The addresses of the pod that the proxy serves (INSTANCE_IPS): each is the twin of the others. */
+  readonly ownAddresses: readonly IpAddress[]
+}
+
+/** A {@link Router} over listeners, clusters and load assignments. */
+export class EnvoyRouter implements Router {
+  readonly #store: MeshStore
+  readonly #random: Random
+  readonly #upstreams = new ClusterUpstreams()
+  readonly #originalDestinations: OriginalDestinations
+  readonly #labels = new WeakMap<Cluster, RouteLabels>()
+  readonly #settings = new WeakMap<FilterChain, ConnectionSettings>()
+  #listeners: MeshSnapshot['listener'] | undefined
+  #listenerByAddress: ReadonlyMap<string, Listener> = new Map()
+
+  constructor(deps: { readonly store: MeshStore; readonly random: Random }, options: EnvoyRouterOptions) {
+    this.#store = deps.store
+    this.#random = deps.random
+    this.#originalDestinations = new OriginalDestinations({ upstreams: this.#upstreams }, options)
+  }
+
+  route(facts: RouteFacts): Route {
+    const snapshot = this.#store.snapshot
+    const listener = this.#listenerFor(facts, snapshot)
+    const chain = matchFilterChain(listener, facts)
+    if (chain === undefined) {
+      const settings = { accessLogs: listener.accessLogs }
+      const destination = formatSocketAddress(facts.destination)
+      return reject('no_route', `no filter chain of listener ${listener.name} for ${destination}`, settings)
+    }
+    const settings = this.#settingsOf(listener, chain)
+    const clusterName = this.#pickCluster(chain.tcpProxy)
+    const cluster = snapshot.cluster.get(clusterName)
+    if (cluster === undefined) return reject('no_cluster', `cluster ${clusterName}`, settings)
+    return this.#routeTo(cluster, { destination: facts.destination, settings, snapshot })
+  }
+
+  #routeTo(
+    cluster: Cluster,
+    facts: {
+      readonly destination: SocketAddress
+      readonly settings: ConnectionSettings
+      readonly snapshot: MeshSnapshot
+    },
+  ): Route {
+    const { destination, settings, snapshot } = facts
+    const labels = this.#labelsOf(cluster)
+    if (cluster.discovery.kind === 'original-destination') {
+      const { portOverride } = cluster.discovery
+      const upstream = this.#originalDestinations.upstreamFor(cluster, destination, portOverride, snapshot)
+      return { kind: 'original-destination', upstream, settings, labels }
+    }
+    const upstream = this.#upstreams.upstreamOf(cluster, snapshot)
+    if (upstream.endpoints.length === 0)
+      return reject('no_endpoints', `cluster ${cluster.name}`, settings, labels)
+    return { kind: 'upstream', upstream, settings, labels }
+  }
+
+  /**
+   * The listener that answers: the one of the original destination where the receiving one hands off, once, exact
+   * address before the wildcard of the same family; else the receiving one, as it is in force now.
+   */
+  #listenerFor(facts: RouteFacts, snapshot: MeshSnapshot): Listener {
+    const receiving = snapshot.listener.get(facts.listener.name) ?? facts.listener
+    if (receiving.hasHandOff !== true || receiving.capture === 'none') return receiving
+    const { destination } = facts
+    const byAddress = this.#addressIndex(snapshot)
+    return (
+      byAddress.get(formatSocketAddress(destination)) ??
+      byAddress.get(`${WILDCARD[destination.ip.family]}:${destination.port}`) ??
+      receiving
+    )
+  }
+
+  #addressIndex(snapshot: MeshSnapshot): ReadonlyMap<string, Listener> {
+    if (this.#listeners !== snapshot.listener) {
+      this.#listeners = snapshot.listener
+      const index = new Map<string, Listener>()
+      for (const listener of snapshot.listener.values())
+        for (const { address } of listener.addresses) index.set(formatSocketAddress(address), listener)
+      this.#listenerByAddress = index
+    }
+    return this.#listenerByAddress
+  }
+
+  #pickCluster(tcpProxy: TcpProxy): string {
+    const { clusters } = tcpProxy
+    const total = clusters.reduce((sum, { weight }) => sum + weight, 0)
+    let rest = clusters.length > 1 ? this.#random.next() * total : 0
+    for (const { name, weight } of clusters) {
+      if (rest < weight) return name
+      rest -= weight
+    }
+    return clusters.at(-1)?.name ?? ''
+  }
+
+  #settingsOf(listener: Listener, chain: FilterChain): ConnectionSettings {
+    let settings = this.#settings.get(chain)
+    if (settings === undefined) {
+      settings = settingsOf(listener, chain.tcpProxy)
+      this.#settings.set(chain, settings)
+    }
+    return settings
+  }
+
+  #labelsOf(cluster: Cluster): RouteLabels {
+    let labels = this.#labels.get(cluster)
+    if (labels === undefined) {
+      const service = serviceOfClusterName(cluster.name)
+      labels = service === undefined ? NO_LABELS : { service }
+      this.#labels.set(cluster, labels)
+    }
+    return labels
+  }
+}
+
+function settingsOf(listener: Listener, tcpProxy: TcpProxy): ConnectionSettings {
+  const { idleTimeoutMs, maxConnectionDurationMs, maxConnectAttempts } = tcpProxy
+  return {
+    ...(idleTimeoutMs !== undefined && { idleTimeoutMs }),
+    ...(maxConnectionDurationMs !== undefined && { maxConnectionDurationMs }),
+    ...(maxConnectAttempts !== undefined && { maxEndpoints: maxConnectAttempts }),
+    accessLogs: [...listener.accessLogs, ...tcpProxy.accessLogs],
+  }
+}
+
+function reject(
+  reason: RejectReason,
+  detail: string,
+  settings: ConnectionSettings,
+  labels: RouteLabels = NO_LABELS,
+): Route {
+  return { kind: 'reject', reason, detail, settings, labels }
+}
