@@ -1,0 +1,129 @@
+/**
+ * What this node found out about the families of endpoints (rule 7): a family that failed to connect is tried last for
+ * a while. It says nothing about the twin family and withdraws nothing. What the control plane says is in the model.
+ */
+import { FAMILIES } from '../core/family.ts'
+
+import type { Family } from '../core/family.ts'
+
+/** One family of one endpoint. */
+export interface FamilyKey {
+  readonly endpointId: string
+  readonly family: Family
+}
+
+/** Why a family is tried last. `slow`: another address had connected before this one answered at all. */
+export type FamilyFailure = 'refused' | 'unreachable' | 'timeout' | 'slow'
+
+export interface FamilyHealthOptions {
+  /** How long the first failure counts. Default 10,000. */
+  readonly initialMs?: number
+  /** The longest that failures in a row can make it. Default 300,000. */
+  readonly maxMs?: number
+}
+
+interface Failed {
+  periodMs: number
+  untilMs: number
+  reason: FamilyFailure
+}
+
+const DEFAULT_INITIAL_MS = 10_000
+const DEFAULT_MAX_MS = 300_000
+
+/**
+ * Remembers failures by endpoint and family. Healthy is the state without an entry, so memory grows with what has
+ * failed lately: an entry is forgotten when it has been over for `maxMs`, by a sweep over all entries that a failure
+ * starts at most once per `maxMs`.
+ */
+export class FamilyHealth {
+  readonly #initialMs: number
+  readonly #maxMs: number
+  readonly #failed: Readonly<Record<Family, Map<string, Failed>>> = { ipv4: new Map(), ipv6: new Map() }
+  #generation = 0
+  #nextSweepMs = 0
+
+  constructor(options: FamilyHealthOptions = {}) {
+    this.#initialMs = options.initialMs ?? DEFAULT_INITIAL_MS
+    this.#maxMs = Math.max(options.maxMs ?? DEFAULT_MAX_MS, this.#initialMs)
+  }
+
+  /** Changes whenever a family became healthy or unhealthy other than by time. Lets a caller keep what it derived. */
+  get generation(): number {
+    return this.#generation
+  }
+
+  /** Entries held, healthy again or not; what memory is used for. */
+  get size(): number {
+    return this.#failed.ipv4.size + this.#failed.ipv6.size
+  }
+
+  /**
+   * Puts a family last: for `initialMs`, and for twice the last period when it had just been given another chance.
+   * Failures within a running period come from connections that started before it, and change nothing.
+   */
+  failed(
+    { endpointId, family, reason }: FamilyKey & { readonly reason: FamilyFailure },
+    nowMs: number,
+  ): void {
+    this.#sweep(nowMs)
+    const entry = this.#failed[family].get(endpointId)
+    if (entry !== undefined && nowMs < entry.untilMs) return
+    const isConsecutive = entry !== undefined && !this.#isForgotten(entry, nowMs)
+    const periodMs = isConsecutive ? Math.min(entry.periodMs * 2, this.#maxMs) : this.#initialMs
+    this.#failed[family].set(endpointId, { periodMs, untilMs: nowMs + periodMs, reason })
+    this.#generation++
+  }
+
+  /** Clears the family: its next failure is a first one again. */
+  succeeded({ endpointId, family }: FamilyKey): void {
+    if (this.#failed[family].delete(endpointId)) this.#generation++
+  }
+
+  isHealthy(key: FamilyKey, nowMs: number): boolean {
+    return nowMs >= this.unhealthyUntilMs(key)
+  }
+
+  /** When the running period ends; in the past, or `-Infinity`, for a family that is healthy. */
+  unhealthyUntilMs({ endpointId, family }: FamilyKey): number {
+    return this.#failed[family].get(endpointId)?.untilMs ?? -Infinity
+  }
+
+  /** Why the family is tried last; `undefined` while it is healthy. */
+  reasonOf({ endpointId, family }: FamilyKey, nowMs: number): FamilyFailure | undefined {
+    const entry = this.#failed[family].get(endpointId)
+    return entry !== undefined && nowMs < entry.untilMs ? entry.reason : undefined
+  }
+
+  /** How many endpoints have this family unhealthy now. Costs a walk over all entries. */
+  unhealthyCount(nowMs: number): Record<Family, number> {
+    const count = { ipv4: 0, ipv6: 0 }
+    for (const family of FAMILIES) {
+      for (const entry of this.#failed[family].values()) if (nowMs < entry.untilMs) count[family]++
+    }
+    return count
+  }
+
+  /** Forgets every endpoint that is not in `endpointIds`. Costs a walk over all entries. */
+  retain(endpointIds: ReadonlySet<string>): void {
+    for (const family of FAMILIES) {
+      for (const endpointId of this.#failed[family].keys()) {
+        if (!endpointIds.has(endpointId)) this.succeeded({ endpointId, family })
+      }
+    }
+  }
+
+  #isForgotten(entry: Failed, nowMs: number): boolean {
+    return nowMs - entry.untilMs >= this.#maxMs
+  }
+
+  #sweep(nowMs: number): void {
+    if (nowMs < this.#nextSweepMs) return
+    this.#nextSweepMs = nowMs + this.#maxMs
+    for (const family of FAMILIES) {
+      for (const [endpointId, entry] of this.#failed[family]) {
+        if (this.#isForgotten(entry, nowMs)) this.#failed[family].delete(endpointId)
+      }
+    }
+  }
+}
