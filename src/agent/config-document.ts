@@ -177,9 +177,13 @@ function childOf(
 }
 
 function pairOf(map: YAMLMap, name: string): Pair | undefined {
-  return map.items.find(
-    (item): item is Pair => isPair(item) && isScalar(item.key) && String(item.key.value) === name,
-  )
+  return map.items.find((item): item is Pair => isPair(item) && keyText(item.key) === name)
+}
+
+/** The parser holds a merge key as a symbol, so that it differs from a quoted '<<'. */
+function keyText(key: unknown): string | undefined {
+  if (!isScalar(key)) return undefined
+  return typeof key.value === 'symbol' ? key.value.description : String(key.value)
 }
 
 function placeOf(node: unknown, lineCounter: LineCounter): Place | undefined {

@@ -56,6 +56,11 @@ export class EnvoyRouter implements Router {
     return this.#routeTo(cluster, { destination: facts.destination, settings, snapshot })
   }
 
+  /** Always: the filter chains of this dialect decide at accept, and an update does not cut (rule 12). */
+  isStillAllowed(): boolean {
+    return true
+  }
+
   #routeTo(
     cluster: Cluster,
     facts: {
