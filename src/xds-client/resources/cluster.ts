@@ -32,6 +32,13 @@ const LOOKUP_FAMILY: Readonly<Record<(typeof LOOKUP_FAMILIES)[number], DnsLookup
   V4_PREFERRED: 'v4-preferred',
   ALL: 'all',
 }
+const DISCOVERY_FIELDS = [
+  'load_assignment',
+  'eds_cluster_config',
+  'original_dst_lb_config',
+  'dns_lookup_family',
+  'dns_refresh_rate',
+]
 const DEFAULT_REFRESH_MS = 5_000
 const OWN_RESOLVER = 'names are resolved by the resolver of the machine; remove it'
 
@@ -51,6 +58,8 @@ export function decodeCluster(field: Field, context: ClusterContext = NO_CONTEXT
   })
   requirePlainTransport(message.take('transport_socket'))
   const discovery = type && decodeDiscovery(message, { type, name: name ?? '', context })
+  // Without a type nothing says what these mean, and they are not the mistake.
+  if (type === undefined) for (const fieldName of DISCOVERY_FIELDS) message.take(fieldName)
   finishCluster(message)
   return name === undefined || discovery === undefined ? undefined : { name, discovery, settings }
 }
