@@ -2,6 +2,7 @@
  * Sorts the endpoints of an upstream into what a connection chooses from: priority, availability, locality and, inside
  * those, tiers by what is known of the families. Built when something changed, kept while nothing did.
  */
+import { ByFamilyOrder } from './by-family-order.ts'
 import { priorityLoads } from './priority-load.ts'
 
 import type { Family } from '../core/family.ts'
@@ -72,13 +73,12 @@ const TIERS = 3
  * upstream, any endpoint changed its health, or a period ended. Time must not run backwards.
  */
 export class PoolCache {
-  readonly #kept = new WeakMap<Upstream, (Kept | undefined)[]>()
+  readonly #kept = new WeakMap<Upstream, ByFamilyOrder<Kept>>()
 
   of(upstream: Upstream, ejection: OutlierEjection, inputs: PoolInputs): EndpointPools {
     const { families, health, nowMs } = inputs
-    const byOrder = this.#kept.get(upstream) ?? []
-    const order = (families.length === 1 ? 0 : 2) + (families[0] === 'ipv4' ? 0 : 1)
-    const kept = byOrder[order]
+    const byOrder = this.#kept.get(upstream) ?? new ByFamilyOrder<Kept>()
+    const kept = byOrder.get(families)
     if (
       kept?.health === health &&
       kept.healthGeneration === health.generation &&
@@ -88,13 +88,13 @@ export class PoolCache {
       return kept.pools
     }
     const { pools, validUntilMs } = buildPools(upstream, ejection, inputs)
-    byOrder[order] = {
+    byOrder.set(families, {
       pools,
       health,
       healthGeneration: health.generation,
       ejectionGeneration: ejection.generation,
       validUntilMs,
-    }
+    })
     this.#kept.set(upstream, byOrder)
     return pools
   }

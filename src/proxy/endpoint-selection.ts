@@ -147,10 +147,10 @@ function drawPool(pools: readonly Pool[], random: Random): number {
 }
 
 /** The first endpoint of a connection, by the balancer of the upstream. */
-function balance(tier: Tier, upstream: Upstream, { state, random }: SelectionContext): number {
+function balance(tier: Tier, upstream: Upstream, { families, state, random }: SelectionContext): number {
   switch (upstream.loadBalancing) {
     case 'round-robin':
-      return state.rotationOf(upstream, random).take(tier.members)
+      return state.rotationOf(upstream, families, random).take(tier.members)
     case 'random':
       return draw(tier, random)
     case 'least-request': {

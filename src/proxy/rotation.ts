@@ -5,16 +5,16 @@
 import type { Endpoint } from '../mesh/endpoint.ts'
 
 /**
- * The turns of the endpoints of one upstream. All clients share them, whatever their family, so that an endpoint that
- * serves both families is not given twice its share where others can take the rest.
- *
- * Invariant: no turn is further ahead of the virtual time than one over the weight of its endpoint.
+ * The turns of the endpoints of one upstream. Sets of endpoints that are taken from side by side must have none in
+ * common, such as priorities or localities: each then has a virtual time of its own, that of its latest turn, and one
+ * that is used rarely keeps its order.
  */
 export class Rotation {
-  readonly #endpoints: readonly Endpoint[]
-  /** When the next turn of each endpoint is due, in virtual time. */
+  readonly #ids: readonly string[]
+  /** The distance between two turns of each endpoint, in virtual time. */
+  readonly #periods: Float64Array
+  /** The latest turn of each endpoint, in virtual time. */
   readonly #turns: Float64Array
-  #now: number
 
   /**
    * @param start where in the list to begin, in [0, 1): random, so that the proxies of a mesh do not all begin with the
@@ -22,41 +22,38 @@ export class Rotation {
    * @param previous the rotation that this one takes the place of: endpoints in both keep their turns
    */
   constructor(endpoints: readonly Endpoint[], start: number, previous?: Rotation) {
-    this.#endpoints = endpoints
-    this.#now = previous === undefined ? 0 : previous.#now
-    const known = previous === undefined ? new Map<string, number>() : previous.#distanceById()
-    this.#turns = Float64Array.from(endpoints, ({ id, weight }, index) => {
-      // New endpoints are spread over the distance between two turns, so that they do not come all at once.
+    this.#ids = endpoints.map(({ id }) => id)
+    this.#periods = Float64Array.from(endpoints, ({ weight }) => 1 / weight)
+    // First turns are spread over the period of each endpoint, so that those of little weight do not come all at once.
+    this.#turns = this.#periods.map((period, index) => {
       const place = (index / endpoints.length - start + 1) % 1
-      return this.#now + Math.min(1, known.get(id) ?? place) / weight
+      return (place - 1) * period
     })
+    if (previous !== undefined) this.#continue(previous)
   }
 
   /** Takes the next turn among `members`, places in the list of endpoints. Costs their number; -1 when there are none. */
   take(members: readonly number[]): number {
+    let now = -Infinity
+    for (const member of members) now = Math.max(now, this.#turns[member] ?? now)
     let next = -1
     let earliest = Infinity
     for (const member of members) {
       // A turn that is overdue is due now: being left out for a time is not made up for.
-      const due = Math.max(this.#turns[member] ?? Infinity, this.#now)
+      const due = Math.max(now, (this.#turns[member] ?? Infinity) + (this.#periods[member] ?? 0))
       if (due < earliest) {
         next = member
         earliest = due
       }
     }
-    if (next === -1) return -1
-    this.#now = earliest
-    this.#turns[next] = earliest + 1 / (this.#endpoints[next]?.weight ?? 1)
+    if (next !== -1) this.#turns[next] = earliest
     return next
   }
 
-  /** How far off the next turn of each endpoint is, as a share of the distance between two of its turns. */
-  #distanceById(): Map<string, number> {
-    return new Map(
-      this.#endpoints.map(({ id, weight }, index) => [
-        id,
-        Math.max(0, (this.#turns[index] ?? 0) - this.#now) * weight,
-      ]),
-    )
+  #continue(previous: Rotation): void {
+    const turns = new Map(previous.#ids.map((id, index) => [id, previous.#turns[index]]))
+    for (const [index, id] of this.#ids.entries()) {
+      this.#turns[index] = turns.get(id) ?? this.#turns[index] ?? 0
+    }
   }
 }

@@ -2,10 +2,12 @@
  * What the proxy remembers of an upstream from one connection to the next, and across updates: connections, turns,
  * ejections. The upstream itself is immutable and comes with each call.
  */
+import { ByFamilyOrder } from './by-family-order.ts'
 import { PoolCache } from './endpoint-pools.ts'
 import { OutlierEjection } from './outlier-ejection.ts'
 import { Rotation } from './rotation.ts'
 
+import type { Family } from '../core/family.ts'
 import type { Random } from '../core/random.ts'
 import type { Upstream } from '../mesh/upstream.ts'
 import type { AttemptRecord, AttemptResult } from './connection-record.ts'
@@ -15,8 +17,8 @@ export class UpstreamState {
   readonly ejection = new OutlierEjection()
   readonly pools = new PoolCache()
   readonly #activeByEndpoint = new Map<string, number>()
-  readonly #rotations = new WeakMap<Upstream, Rotation>()
-  #latestRotation: Rotation | undefined
+  readonly #rotations = new WeakMap<Upstream, ByFamilyOrder<Rotation>>()
+  readonly #latestRotation = new ByFamilyOrder<Rotation>()
   #latestFailed: Upstream | undefined
   #active = 0
 
@@ -66,13 +68,18 @@ export class UpstreamState {
     }
   }
 
-  /** The turns of the endpoints of an upstream; those of an upstream that replaces another go on where they were. */
-  rotationOf(upstream: Upstream, random: Random): Rotation {
-    const known = this.#rotations.get(upstream)
+  /**
+   * The turns of the endpoints of an upstream among clients with one order of families. Those of an upstream that
+   * replaces another go on where they were. Each order has its own: it leaves out other endpoints than the next.
+   */
+  rotationOf(upstream: Upstream, families: readonly Family[], random: Random): Rotation {
+    const byOrder = this.#rotations.get(upstream) ?? new ByFamilyOrder<Rotation>()
+    const known = byOrder.get(families)
     if (known !== undefined) return known
-    const rotation = new Rotation(upstream.endpoints, random.next(), this.#latestRotation)
-    this.#rotations.set(upstream, rotation)
-    this.#latestRotation = rotation
+    const rotation = new Rotation(upstream.endpoints, random.next(), this.#latestRotation.get(families))
+    byOrder.set(families, rotation)
+    this.#rotations.set(upstream, byOrder)
+    this.#latestRotation.set(families, rotation)
     return rotation
   }
 }

@@ -53,6 +53,16 @@ t.test('endpoints that are new in an update get their share and no more', async 
   }
 })
 
+t.test('endpoints that are used rarely keep their shares beside others that are used often', async (t) => {
+  const rotation = new Rotation(weighing(1, 1, 3), 0)
+  const taken: number[] = []
+  for (let round = 0; round < 400; round++) {
+    take(rotation, [0], 10)
+    taken.push(rotation.take([1, 2]))
+  }
+  t.equal(taken.filter((index) => index === 1).length, 100)
+})
+
 t.test('takes nothing from nobody', async (t) => {
   t.equal(new Rotation(weighing(1), 0).take([]), -1)
 })

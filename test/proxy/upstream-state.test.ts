@@ -1,5 +1,6 @@
 import t from 'tap'
 
+import { FAMILIES } from '../../src/core/family.ts'
 import { seededRandom } from '../../src/core/random.ts'
 import { UpstreamState, UpstreamStates } from '../../src/proxy/upstream-state.ts'
 import { upstreamOf } from '../fixtures/upstreams.ts'
@@ -96,12 +97,12 @@ t.test('ejections of endpoints that an update removed are forgotten', async (t) 
 t.test('the turns go on when an update replaces the upstream', async (t) => {
   const state = new UpstreamState()
   const before = upstreamOf([{ id: 'a' }, { id: 'b' }, { id: 'c' }])
-  const rotation = state.rotationOf(before, { next: () => 0 })
-  t.equal(state.rotationOf(before, seededRandom(1)), rotation)
+  const rotation = state.rotationOf(before, FAMILIES, { next: () => 0 })
+  t.equal(state.rotationOf(before, FAMILIES, seededRandom(1)), rotation)
   t.equal(rotation.take([0, 1, 2]), 0)
   t.equal(rotation.take([0, 1, 2]), 1)
   const after = upstreamOf([{ id: 'a' }, { id: 'b' }, { id: 'c' }])
-  t.equal(state.rotationOf(after, seededRandom(1)).take([0, 1, 2]), 2)
+  t.equal(state.rotationOf(after, FAMILIES, seededRandom(1)).take([0, 1, 2]), 2)
 })
 
 t.test('an upstream keeps its state by name', async (t) => {
@@ -131,10 +132,11 @@ t.test('names that nobody uses any more do not pile up, and those in use stay', 
   const busy = states.of(upstreamOf([{ id: 'a' }], { name: 'busy' }))
   busy.connected('a')
   const often = states.of(upstreamOf([{ id: 'a' }], { name: 'often' }))
+  const once = upstreamOf([{ id: 'a' }])
   let largest = 0
   for (let index = 0; index < 20_000; index++) {
-    states.of(upstreamOf([{ id: 'a' }], { name: `once-${index}` }))
-    states.of(upstreamOf([{ id: 'a' }], { name: 'often' }))
+    states.of({ ...once, name: `once-${index}` })
+    states.of({ ...once, name: 'often' })
     largest = Math.max(largest, states.size)
   }
   t.ok(largest < 5_000, `held ${largest} at most`)
