@@ -242,6 +242,20 @@ async function relaying(t: Test, transport: Transport, family: Family): Promise<
     t.strictSame(codes, ['ECONNRESET'])
   })
 
+  await t.test(
+    'rule 11: clients that reset in mid-transfer leave no socket, whatever was under way',
+    async (t) => {
+      const joins = await Promise.all(Array.from({ length: 60 }, () => join(t, transport, family, echo)))
+      for (const { client } of joins) {
+        client.write(Buffer.alloc(1024 * 1024))
+        client.once('data', () => client.resetAndDestroy())
+      }
+      const ends = await Promise.all(joins.map(({ end }) => end))
+      t.strictSame(new Set(ends.map(({ kind }) => kind)), new Set(['reset']))
+      await eventually('no server has a socket', () => joins.every(({ server }) => server.sockets.size === 0))
+    },
+  )
+
   await t.test('a reader that stops reading stops the sender', async (t) => {
     const joined = await join(t, transport, family, (socket) => {
       socket.pause()

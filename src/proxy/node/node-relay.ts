@@ -3,6 +3,7 @@
  * node:net allocates itself.
  */
 import { errorCodeOf } from '../../core/errors.ts'
+import { resetSocket } from './reset-socket.ts'
 
 import type { Socket } from 'node:net'
 import type { Clock, Timer } from '../../core/clock.ts'
@@ -143,10 +144,6 @@ export class NodeRelay implements Relay {
     this.#linger?.cancel()
     this.#onEnd(this.#end)
   }
-}
-
-function resetSocket(socket: Socket): void {
-  if (!socket.destroyed) socket.resetAndDestroy()
 }
 
 /** Sends what is buffered and FIN, and reads on so that unread data does not turn the FIN into a RST. */

@@ -4,6 +4,7 @@
  */
 import { errorCodeOf } from '../../core/errors.ts'
 import { parseIp } from '../../core/address.ts'
+import { resetSocket } from './reset-socket.ts'
 
 import type { Socket } from 'node:net'
 import type { ErrorCode } from '../../core/errors.ts'
@@ -71,10 +72,9 @@ export class NodeSocket implements TransportSocket {
 
   reset(): void {
     this.#release()
-    if (this.socket.destroyed) return
     // Whatever the reset itself meets (the peer was faster) changes nothing.
     this.socket.on('error', () => undefined)
-    this.socket.resetAndDestroy()
+    resetSocket(this.socket)
   }
 
   /**
