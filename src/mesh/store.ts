@@ -95,7 +95,7 @@ export class MeshStore {
     for (const update of batch) if ('upsert' in update) draft.upsert(update.kind, update.upsert)
     const change = draft.change()
     if (change.size === 0) return change
-    this.#snapshot = draft.snapshot()
+    this.#snapshot = draft.snapshot(change)
     for (const watcher of [...this.#watchers]) watcher(change, this.#snapshot)
     return change
   }
@@ -155,8 +155,10 @@ class SnapshotDraft {
     return change
   }
 
-  snapshot(): MeshSnapshot {
-    return { ...this.#base, ...Object.fromEntries(this.#maps), version: this.#base.version + 1 }
+  /** Kinds without a change keep their map, so that what was built from it holds. */
+  snapshot(change: MeshChange): MeshSnapshot {
+    const maps = [...this.#maps].filter(([kind]) => change.has(kind))
+    return { ...this.#base, ...Object.fromEntries(maps), version: this.#base.version + 1 }
   }
 
   #map(kind: ResourceKind): Map<string, MeshResources[ResourceKind]> {
