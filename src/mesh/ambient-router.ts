@@ -1,0 +1,286 @@
+/**
+ * Answers for the ambient dialect: where a captured connection of a pod goes (services, workloads, or past the mesh),
+ * and whether policies let one into a pod. Follows ztunnel's order of look-ups, over plain TCP only: what the mesh wants
+ * to have on mTLS is refused unless the operator permits plain text by name.
+ */
+import { formatSocketAddress } from '../core/address.ts'
+import { targetPortOf, vantageKey, vantageOf, viewService, workloadLabels } from './ambient-endpoints.ts'
+import { ServiceIndex, WorkloadIndex } from './ambient-index.ts'
+import { PolicyIndex, evaluatePolicies } from './policy.ts'
+import { DEFAULT_UPSTREAM_SETTINGS } from './upstream.ts'
+import { serviceKey } from './workload.ts'
+
+import type { SocketAddress } from '../core/address.ts'
+import type { Vantage } from './ambient-endpoints.ts'
+import type { PolicyDecision } from './policy.ts'
+import type { RejectReason, Route, RouteFacts, RouteLabels, Router } from './router.ts'
+import type { MeshSnapshot, MeshStore } from './store.ts'
+import type { Upstream, UpstreamSettings } from './upstream.ts'
+import type { GatewayAddress, Service, Workload } from './workload.ts'
+
+export interface AmbientRouterOptions {
+  /** The network of this node; empty is the default one. */
+  readonly network: string
+  /** Service keys, workload uids and namespaces that may be reached in plain text although they ask for mTLS; `*`: all. */
+  readonly plaintextPermitted: readonly string[]
+  /** The node of this agent: where clients are that no workload is known for. */
+  readonly localNode?: string
+}
+
+/** Indexes of one snapshot, and what was answered from it. */
+interface View {
+  readonly snapshot: MeshSnapshot
+  readonly workloads: WorkloadIndex
+  readonly services: ServiceIndex
+  readonly policies: PolicyIndex
+  /** What a service came to, so that an upstream stays the same object while nothing has changed. */
+  readonly answers: Map<string, Upstream | Rejection>
+}
+
+interface Rejection {
+  readonly reason: RejectReason
+  readonly detail: string
+}
+
+/** A connection and what the mesh knows of its client. */
+interface Question {
+  readonly facts: RouteFacts
+  readonly view: View
+  readonly source: Workload | undefined
+}
+
+const SETTINGS: UpstreamSettings = {
+  ...DEFAULT_UPSTREAM_SETTINGS,
+  loadBalancing: 'random',
+  connectTimeoutMs: 10_000,
+}
+
+export class AmbientRouter implements Router {
+  readonly #store: MeshStore
+  readonly #network: string
+  readonly #permitted: ReadonlySet<string>
+  readonly #defaultVantage: Vantage
+  #view: View | undefined
+
+  constructor(deps: { readonly store: MeshStore }, options: AmbientRouterOptions) {
+    this.#store = deps.store
+    this.#network = options.network
+    this.#permitted = new Set(options.plaintextPermitted)
+    this.#defaultVantage = {
+      network: options.network,
+      ...(options.localNode !== undefined && { node: options.localNode }),
+    }
+  }
+
+  /** Decides by the snapshot in force. The first call after a change of the mesh costs its size. */
+  route(facts: RouteFacts): Route {
+    const question = this.#ask(facts)
+    return facts.listener.direction === 'inbound' ? this.#inbound(question) : this.#outbound(question)
+  }
+
+  isStillAllowed(facts: RouteFacts): boolean {
+    if (facts.listener.direction !== 'inbound') return true
+    const question = this.#ask(facts)
+    const destination = this.#workloadAt(question.view, facts.destination)
+    return destination === undefined || decide(question, destination).isAllowed
+  }
+
+  #ask(facts: RouteFacts): Question {
+    const view = this.#refreshedView()
+    return { facts, view, source: this.#workloadAt(view, facts.client) }
+  }
+
+  #inbound(question: Question): Route {
+    const { facts, view } = question
+    const destination = this.#workloadAt(view, facts.destination)
+    if (destination === undefined) return originalDestination(question, 'InboundPassthroughCluster')
+    const service = inboundService(view.snapshot, destination, facts.destination.port)
+    const decision = decide(question, destination)
+    if (!decision.isAllowed)
+      return reject(question, { reason: 'policy_denied', detail: decision.detail }, service)
+    return originalDestination(question, 'InboundPassthroughCluster', { owner: destination, service })
+  }
+
+  /** A service goes before a workload, as in ztunnel: an address may be both. */
+  #outbound(question: Question): Route {
+    const { facts, view, source } = question
+    const address = { network: this.#network, ip: facts.destination.ip }
+    const service = view.services.at(address, source?.namespace)
+    if (service?.waypoint !== undefined)
+      return reject(question, waypointRejection(`service ${serviceKey(service)}`, service.waypoint), service)
+    // Passed through, the address still belongs to a workload perhaps, and that may ask for mTLS.
+    if (service === undefined || service.loadBalancing.mode === 'passthrough')
+      return this.#toAddress(question, service)
+    return this.#toService(question, service)
+  }
+
+  #toService(question: Question, service: Service): Route {
+    const { view, source, facts } = question
+    const vantage = source === undefined ? this.#defaultVantage : vantageOf(source)
+    const { port } = facts.destination
+    const key = `${serviceKey(service)}:${port} ${vantageKey(vantage, service)}`
+    // Ports that the service does not have are not kept: a client could fill the memory with them.
+    const answer = view.answers.get(key) ?? this.#answerFor(view, service, port, vantage)
+    if (service.ports.has(port)) view.answers.set(key, answer)
+    if ('reason' in answer) return reject(question, answer, service)
+    return accept(question, 'upstream', answer, service)
+  }
+
+  #answerFor(view: View, service: Service, servicePort: number, vantage: Vantage): Upstream | Rejection {
+    const key = serviceKey(service)
+    if (!service.ports.has(servicePort))
+      return { reason: 'no_route', detail: `service ${key} has no port ${servicePort}` }
+    const answer = viewService({
+      service,
+      servicePort,
+      vantage,
+      members: view.workloads.membersOf(key),
+      hosts: view.snapshot.host,
+      network: this.#network,
+      isPlaintextPermitted: (workload) => this.#isPlaintextPermitted(workload, key),
+    })
+    if (answer.kind === 'endpoints')
+      return { ...SETTINGS, name: `${key}:${servicePort}`, endpoints: answer.endpoints }
+    if (answer.isMtls) return mtlsRejection(`service ${key}`)
+    return { reason: 'no_endpoints', detail: `service ${key} has no endpoint for port ${servicePort}` }
+  }
+
+  #toAddress(question: Question, service: Service | undefined): Route {
+    const { facts, view } = question
+    const workload = this.#workloadAt(view, facts.destination)
+    if (workload === undefined) return originalDestination(question, 'PassthroughCluster', { service })
+    const name = `workload ${workload.uid}`
+    if (workload.waypoint !== undefined)
+      return reject(question, waypointRejection(name, workload.waypoint), service)
+    if (workload.protocol === 'hbone' && !this.#isPlaintextPermitted(workload))
+      return reject(question, mtlsRejection(name), service)
+    const upstreamName = `${workload.uid}:${facts.destination.port}`
+    return originalDestination(question, upstreamName, { owner: workload, service })
+  }
+
+  #workloadAt(view: View, { ip }: SocketAddress): Workload | undefined {
+    return view.workloads.at({ network: this.#network, ip })
+  }
+
+  #isPlaintextPermitted({ uid, namespace }: Workload, service?: string): boolean {
+    return ['*', uid, namespace, ...(service === undefined ? [] : [service])].some((name) =>
+      this.#permitted.has(name),
+    )
+  }
+
+  #refreshedView(): View {
+    const { snapshot } = this.#store
+    const held = this.#view
+    if (held?.snapshot === snapshot) return held
+    const before = held?.snapshot
+    const isSameMesh =
+      before?.workload === snapshot.workload &&
+      before.service === snapshot.service &&
+      before.host === snapshot.host
+    this.#view = {
+      snapshot,
+      workloads:
+        held?.snapshot.workload === snapshot.workload ? held.workloads : new WorkloadIndex(snapshot.workload),
+      services:
+        held?.snapshot.service === snapshot.service ? held.services : new ServiceIndex(snapshot.service),
+      policies: held?.snapshot.policy === snapshot.policy ? held.policies : new PolicyIndex(snapshot.policy),
+      answers: held !== undefined && isSameMesh ? held.answers : new Map<string, Upstream | Rejection>(),
+    }
+    return this.#view
+  }
+}
+
+function decide({ facts, view, source }: Question, destination: Workload): PolicyDecision {
+  return evaluatePolicies({
+    policies: view.policies,
+    destination,
+    connection: {
+      client: facts.client.ip,
+      destination: facts.destination,
+      ...(source !== undefined && { source }),
+    },
+  })
+}
+
+/**
+ * Goes to the address that the client asked for. Behind it are the twin addresses of the workload that owns it; a
+ * destination outside the mesh has only itself (rules 6 and 10).
+ */
+function originalDestination(
+  question: Question,
+  upstreamName: string,
+  known: { readonly owner?: Workload; readonly service?: Service | undefined } = {},
+): Route {
+  const { destination } = question.facts
+  const { owner, service } = known
+  const twins = (owner?.addresses ?? [])
+    .filter(({ text }) => text !== destination.ip.text)
+    .map((ip) => ({ ip, port: destination.port }))
+  const upstream: Upstream = {
+    ...SETTINGS,
+    name: upstreamName,
+    endpoints: [
+      {
+        id: owner === undefined ? formatSocketAddress(destination) : `${owner.uid}:${destination.port}`,
+        addresses: [destination, ...twins],
+        weight: 1,
+        priority: 0,
+        health: 'healthy',
+        protocol: 'tcp',
+        ...(owner !== undefined && { locality: owner.locality, workload: workloadLabels(owner) }),
+      },
+    ],
+  }
+  return accept(question, 'original-destination', upstream, service)
+}
+
+function accept(
+  question: Question,
+  kind: 'upstream' | 'original-destination',
+  upstream: Upstream,
+  service: Service | undefined,
+): Route {
+  const { accessLogs } = question.facts.listener
+  return { kind, upstream, settings: { accessLogs }, labels: labelsOf(question, service) }
+}
+
+function reject(question: Question, rejection: Rejection, service: Service | undefined): Route {
+  const { accessLogs } = question.facts.listener
+  return { kind: 'reject', ...rejection, settings: { accessLogs }, labels: labelsOf(question, service) }
+}
+
+function labelsOf({ source }: Question, service: Service | undefined): RouteLabels {
+  return {
+    ...(source !== undefined && { source: workloadLabels(source) }),
+    ...(service !== undefined && {
+      service: { hostname: service.hostname, namespace: service.namespace, name: service.name },
+    }),
+  }
+}
+
+/** The first service of a workload that has `targetPort` behind one of its ports, for the labels. */
+function inboundService(snapshot: MeshSnapshot, workload: Workload, targetPort: number): Service | undefined {
+  for (const key of workload.services.keys()) {
+    const service = snapshot.service.get(key)
+    if (service === undefined) continue
+    for (const servicePort of service.ports.keys())
+      if (targetPortOf(workload, service, servicePort) === targetPort) return service
+  }
+  return undefined
+}
+
+function mtlsRejection(destination: string): Rejection {
+  return {
+    reason: 'mtls_required',
+    detail: `${destination} asks for mTLS (HBONE), which is not spoken here; name it in TWINSTACK_ALLOW_PLAINTEXT to permit plain text`,
+  }
+}
+
+function waypointRejection(destination: string, waypoint: GatewayAddress): Rejection {
+  const name =
+    waypoint.kind === 'address' ? waypoint.address.ip.text : `${waypoint.namespace}/${waypoint.hostname}`
+  return {
+    reason: 'mtls_required',
+    detail: `${destination} is reached through waypoint ${name} over mTLS (HBONE) only, which TWINSTACK_ALLOW_PLAINTEXT does not lift`,
+  }
+}
