@@ -15,6 +15,11 @@ import type { EndpointPools, Pool, Tier } from './endpoint-pools.ts'
 import type { PriorityChoice } from './priority-load.ts'
 import type { UpstreamState } from './upstream-state.ts'
 
+const FIRST_PRIORITY: PriorityChoice = { priority: 0, from: 'healthy' }
+
+/** Draws that may hit an endpoint that was chosen already, before the others are counted out; the shares are the same. */
+const QUICK_DRAWS = 4
+
 /** What a choice depends on beside the upstream. */
 export interface SelectionContext {
   /** Families that may be used, best first; see familyOrder. Without any nothing is chosen. */
@@ -41,7 +46,7 @@ export interface AttemptTarget {
  * family that may be used: when none is available the rest is tried, even where Envoy with panic switched off would
  * try none. Outside of panic an endpoint that is not available never stands behind one that is.
  *
- * Costs the number of endpoints for round robin and for each further endpoint, its logarithm otherwise.
+ * Costs the number of endpoints for round robin, its logarithm otherwise; `count` is taken to be small.
  */
 export function selectEndpoints(upstream: Upstream, context: SelectionContext): readonly Endpoint[] {
   const { endpoints } = upstream
@@ -50,19 +55,17 @@ export function selectEndpoints(upstream: Upstream, context: SelectionContext): 
   if (endpoints.length === 1) return canUse(only, context.families) ? [only] : []
   const pools = context.state.pools.of(upstream, context.state.ejection, context)
   if (pools.priorities.length === 0) return []
+  const choice = drawPriority(pools, context.random)
   const chosen: number[] = []
-  for (const pool of poolsInOrder(pools, context.random)) {
-    for (const tier of pool.tiers) {
-      if (chosen.length === 0) chosen.push(balance(tier, upstream, context))
-      while (chosen.length < context.count) {
-        const further = drawOther(tier, upstream, chosen, context.random)
-        if (further === -1) break
-        chosen.push(further)
-      }
-    }
-    if (chosen.length >= context.count) break
+  addFrom(chosen, poolsOf(pools, choice, context.random), upstream, context)
+  if (chosen.length < context.count) addFrom(chosen, poolsBehind(pools, choice), upstream, context)
+  if (chosen.length === 0) addFrom(chosen, unavailablePools(pools), upstream, context)
+  const selected: Endpoint[] = []
+  for (const index of chosen) {
+    const endpoint = endpoints[index]
+    if (endpoint !== undefined) selected.push(endpoint)
   }
-  return chosen.flatMap((index) => endpoints[index] ?? [])
+  return selected
 }
 
 /**
@@ -91,39 +94,59 @@ function canUse(endpoint: Endpoint, families: readonly Family[]): boolean {
   return endpoint.addresses.some(({ ip }) => families.includes(ip.family))
 }
 
-/** Repeats [`firstFamilyCount` of the first family, 1 of the other] until both have run out, as Envoy does. */
 function targetsOf(
   endpoint: Endpoint,
   families: readonly Family[],
-  firstFamilyCount = Infinity,
+  firstFamilyCount: number | undefined,
 ): readonly AttemptTarget[] {
-  const [first = [], other = []] = families.map((family) =>
-    endpoint.addresses.flatMap((address) =>
-      address.ip.family === family ? [{ endpoint, address, family }] : [],
-    ),
-  )
-  if (firstFamilyCount >= first.length) return first.concat(other)
   const targets: AttemptTarget[] = []
-  for (let taken = 0, round = 0; taken < first.length; taken += firstFamilyCount, round++) {
-    targets.push(...first.slice(taken, taken + firstFamilyCount), ...other.slice(round, round + 1))
+  for (const family of families) {
+    for (const address of endpoint.addresses) {
+      if (address.ip.family === family) targets.push({ endpoint, address, family })
+    }
   }
-  return targets.concat(other.slice(Math.ceil(first.length / firstFamilyCount)))
+  if (firstFamilyCount === undefined) return targets
+  const firstOther = targets.findIndex(({ family }) => family !== families[0])
+  if (firstOther <= firstFamilyCount) return targets
+  return interleave(targets.slice(0, firstOther), targets.slice(firstOther), firstFamilyCount)
 }
 
-/** The pool that the load of the priorities and localities gives this connection, then the others that it may fall to. */
-function poolsInOrder(pools: EndpointPools, random: Random): readonly Pool[] {
-  const { priorities, loads } = pools
-  const choice: PriorityChoice =
-    loads.healthy[0] === 100 && loads.isInPanic[0] === false
-      ? { priority: 0, from: 'healthy' }
-      : choosePriority(loads, random.next())
-  const ordered: Pool[] = []
-  const add = (priority: number, from: PriorityChoice['from']): void => {
-    const beside = priorities[priority]?.[from] ?? []
-    const start = ordered.length === 0 ? drawPool(beside, random) : 0
-    ordered.push(...beside.slice(start), ...beside.slice(0, start))
+/** Repeats [`count` of the first family, 1 of the other] until both have run out, as Envoy does. */
+function interleave(
+  first: readonly AttemptTarget[],
+  other: readonly AttemptTarget[],
+  count: number,
+): readonly AttemptTarget[] {
+  const rounds = Math.ceil(first.length / count)
+  const targets: AttemptTarget[] = []
+  for (let round = 0; round < rounds; round++) {
+    targets.push(...first.slice(round * count, (round + 1) * count), ...other.slice(round, round + 1))
   }
-  const addAll = (priority: number): void => {
+  return targets.concat(other.slice(rounds))
+}
+
+function drawPriority({ loads }: EndpointPools, random: Random): PriorityChoice {
+  return loads.healthy[0] === 100 && loads.isInPanic[0] === false
+    ? FIRST_PRIORITY
+    : choosePriority(loads, random.next())
+}
+
+/** The pools of a choice, the one that the weights of the localities give this connection first. */
+function poolsOf({ priorities }: EndpointPools, choice: PriorityChoice, random: Random): readonly Pool[] {
+  const pools = priorities[choice.priority]?.[choice.from] ?? []
+  if (pools.length < 2) return pools
+  const first = drawPool(pools, random)
+  return [...pools.slice(first), ...pools.slice(0, first)]
+}
+
+/** What the connection may fall to when the pools of the choice have been used up. */
+function poolsBehind({ priorities, loads }: EndpointPools, choice: PriorityChoice): readonly Pool[] {
+  const behind: Pool[] = []
+  const add = (priority: number, from: PriorityChoice['from']): void => {
+    if (priority !== choice.priority || from !== choice.from)
+      behind.push(...(priorities[priority]?.[from] ?? []))
+  }
+  const addAvailable = (priority: number): void => {
     if (loads.isInPanic[priority] === true) {
       add(priority, 'all')
     } else {
@@ -131,19 +154,42 @@ function poolsInOrder(pools: EndpointPools, random: Random): readonly Pool[] {
       add(priority, 'degraded')
     }
   }
-  add(choice.priority, choice.from)
-  if (choice.from === 'healthy') add(choice.priority, 'degraded')
-  if (choice.from === 'degraded') add(choice.priority, 'healthy')
-  for (const priority of priorities.keys()) if (priority !== choice.priority) addAll(priority)
-  if (ordered.length === 0) for (const priority of priorities.keys()) add(priority, 'all')
-  return ordered
+  addAvailable(choice.priority)
+  for (const priority of priorities.keys()) if (priority !== choice.priority) addAvailable(priority)
+  return behind
+}
+
+function unavailablePools({ priorities }: EndpointPools): readonly Pool[] {
+  return priorities.flatMap(({ all }) => all)
+}
+
+/**
+ * Adds the endpoint that the balancer gives, if `chosen` is empty, and then others drawn by weight. No pool has an
+ * endpoint in common with one that `chosen` comes from.
+ */
+function addFrom(
+  chosen: number[],
+  pools: readonly Pool[],
+  upstream: Upstream,
+  context: SelectionContext,
+): void {
+  for (const { tiers } of pools) {
+    for (const tier of tiers) {
+      const before = chosen.length
+      if (before >= context.count) return
+      if (before === 0) chosen.push(balance(tier, upstream, context))
+      const end = Math.min(context.count, before + tier.members.length)
+      while (chosen.length < end) chosen.push(drawOther(tier, upstream, chosen, context.random))
+    }
+  }
 }
 
 function drawPool(pools: readonly Pool[], random: Random): number {
-  if (pools.length < 2) return 0
   let remaining = random.next() * pools.reduce((total, { weight }) => total + weight, 0)
-  const drawn = pools.findIndex(({ weight }) => (remaining -= weight) < 0)
-  return Math.max(0, drawn)
+  return Math.max(
+    0,
+    pools.findIndex(({ weight }) => (remaining -= weight) < 0),
+  )
 }
 
 /** The first endpoint of a connection, by the balancer of the upstream. */
@@ -180,23 +226,16 @@ function draw({ members, cumulativeWeights }: Tier, random: Random): number {
   return members[low] ?? -1
 }
 
-/** A member by weight that is not in `chosen`; -1 when all are. */
-function drawOther(
-  { members }: Tier,
-  { endpoints }: Upstream,
-  chosen: readonly number[],
-  random: Random,
-): number {
-  let total = 0
-  for (const member of members) if (!chosen.includes(member)) total += endpoints[member]?.weight ?? 0
-  if (total === 0) return -1
-  let remaining = random.next() * total
-  let drawn = -1
-  for (const member of members) {
-    if (chosen.includes(member)) continue
-    drawn = member
-    remaining -= endpoints[member]?.weight ?? 0
-    if (remaining < 0) break
+/** A member by weight that is not in `chosen`; there must be one. */
+function drawOther(tier: Tier, { endpoints }: Upstream, chosen: readonly number[], random: Random): number {
+  for (let tries = 0; tries < QUICK_DRAWS; tries++) {
+    const drawn = draw(tier, random)
+    if (!chosen.includes(drawn)) return drawn
   }
+  const others = tier.members.filter((member) => !chosen.includes(member))
+  const weightOf = (member: number): number => endpoints[member]?.weight ?? 0
+  let remaining = random.next() * others.reduce((total, member) => total + weightOf(member), 0)
+  const drawn = others.find((member) => (remaining -= weightOf(member)) < 0) ?? others.at(-1)
+  if (drawn === undefined) throw new TypeError('every endpoint of the tier was chosen already')
   return drawn
 }
