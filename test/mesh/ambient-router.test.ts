@@ -309,6 +309,11 @@ t.test('of several services on one address the client gets its own', async (t) =
     ['the first of equal ranges', [range('a', '10.0.0.0/8'), range('b', '10.0.0.0/8')], 'a'],
     ['a canonical range', [range('a', '10.0.0.0/8'), range('b', '10.0.0.0/8', { canonical: true })], 'b'],
     ['no address of another network', [at('a', { vips: ['far/10.96.0.1'] })], undefined],
+    [
+      'no range of another network',
+      [at('a', { vips: [], cidrVips: [{ network: 'far', cidr: '10.0.0.0/8' }] })],
+      undefined,
+    ],
   ]
   for (const [name, services, expected] of cases) {
     const routed = route({ workloads: [CLIENT], services }, '10.96.0.1:80')
