@@ -1,14 +1,26 @@
-/** Which host names the mesh needs resolved. */
+/** Which host names the mesh needs resolved, and how often. */
 import { hostnamesOfCluster } from './cluster-upstreams.ts'
 
 import type { MeshSnapshot } from './store.ts'
 
-/** The host names of DNS clusters, and of workloads that have a name instead of addresses. Costs the size of both. */
-export function hostnamesOf(snapshot: MeshSnapshot): ReadonlySet<string> {
-  const names = new Set<string>()
-  for (const cluster of snapshot.cluster.values())
-    for (const hostname of hostnamesOfCluster(cluster)) names.add(hostname)
-  for (const { hostname, addresses } of snapshot.workload.values())
-    if (hostname !== '' && addresses.length === 0) names.add(hostname)
+/** How often the name of a workload is resolved again; a cluster says so itself. */
+const WORKLOAD_REFRESH_MS = 5_000
+
+/**
+ * The host names of DNS clusters, and of workloads that have a name instead of addresses, each with the shortest of the
+ * refresh intervals, in milliseconds, of those that use it. Costs the size of clusters and workloads.
+ */
+export function hostnamesOf(snapshot: MeshSnapshot): ReadonlyMap<string, number> {
+  const names = new Map<string, number>()
+  const add = (hostname: string, refreshMs: number): void => {
+    names.set(hostname, Math.min(refreshMs, names.get(hostname) ?? Infinity))
+  }
+  for (const cluster of snapshot.cluster.values()) {
+    const refreshMs = 'refreshMs' in cluster.discovery ? cluster.discovery.refreshMs : Infinity
+    for (const hostname of hostnamesOfCluster(cluster)) add(hostname, refreshMs)
+  }
+  for (const { hostname, addresses } of snapshot.workload.values()) {
+    if (hostname !== '' && addresses.length === 0) add(hostname, WORKLOAD_REFRESH_MS)
+  }
   return names
 }

@@ -463,6 +463,6 @@ t.test('lists the host names of DNS clusters once, and none of other clusters', 
       }),
     },
   ])
-  t.strictSame([...hostnamesOf(store.snapshot)], ['db.example', 'web.example'])
+  t.strictSame([...hostnamesOf(store.snapshot).keys()], ['db.example', 'web.example'])
   t.end()
 })
