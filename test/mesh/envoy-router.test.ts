@@ -154,8 +154,12 @@ const matches: readonly (readonly [string, string, string])[] = [
 for (const [destination, client, expected] of matches) {
   t.test(`matches ${client} to ${destination} with chain ${expected}`, (t) => {
     const names = matching.filterChains.map(({ name }) => name)
-    const { route } = mesh([...listeners(matching), ...named(...names, 'default')])
-    t.equal(outcome(route(matching, destination, client)), expected)
+    // The order in which chains are written decides nothing.
+    const reversed = { ...matching, filterChains: [...matching.filterChains].reverse() }
+    for (const listening of [matching, reversed]) {
+      const { route } = mesh([...listeners(listening), ...named(...names, 'default')])
+      t.equal(outcome(route(listening, destination, client)), expected)
+    }
     t.end()
   })
 }
@@ -444,6 +448,21 @@ t.test('reads the service of a cluster name only where the name has that form', 
   t.end()
 })
 
+t.test('forgets what it made for original destinations of every cluster when a twin arrives', (t) => {
+  const second = listener('second', ['0.0.0.0:15007'], { capture: 'redirect' })
+  const { store, route } = originalMesh()
+  store.apply([
+    ...listeners(second),
+    { kind: 'cluster', upsert: cluster('second', { kind: 'original-destination' }) },
+  ])
+  route(passthrough, '10.1.0.2:80')
+  route(second, '10.1.0.2:80')
+  store.apply([{ kind: 'cluster', upsert: staticCluster('pods', endpoint('10.1.0.2:80', '[fd01::2]:80')) }])
+  for (const listening of [passthrough, second])
+    t.strictSame(addressesOf(route(listening, '10.1.0.2:80')), [['10.1.0.2:80', '[fd01::2]:80']])
+  t.end()
+})
+
 t.test('lists the host names of DNS clusters once, and none of other clusters', (t) => {
   const store = new MeshStore()
   const own = assignment('dns', endpoint('db.example:1'), endpoint('db.example:2'), endpoint('10.0.0.1:1'))
@@ -464,5 +483,44 @@ t.test('lists the host names of DNS clusters once, and none of other clusters', 
     },
   ])
   t.strictSame([...hostnamesOf(store.snapshot).keys()], ['db.example', 'web.example'])
+  t.end()
+})
+
+t.test('lists the host names of workloads that have no address of their own', (t) => {
+  const store = new MeshStore()
+  const workload = (uid: string, hostname: string, ...addresses: readonly string[]): MeshUpdate => ({
+    kind: 'workload',
+    upsert: {
+      uid,
+      name: uid,
+      namespace: 'default',
+      addresses: addresses.map(parseIp),
+      hostname,
+      network: '',
+      protocol: 'tcp',
+      trustDomain: 'cluster.local',
+      serviceAccount: 'default',
+      node: '',
+      clusterId: '',
+      canonicalName: '',
+      canonicalRevision: '',
+      workloadName: uid,
+      workloadType: 'pod',
+      status: 'healthy',
+      isHostNetwork: false,
+      isNativeTunnel: false,
+      locality: { region: '', zone: '', subzone: '' },
+      capacity: 1,
+      services: new Map(),
+      authorizationPolicies: [],
+    },
+  })
+  store.apply([
+    workload('a', 'db.example'),
+    workload('b', 'web.example', '10.0.0.1'),
+    workload('c', '', 'fd00::1'),
+    workload('d', ''),
+  ])
+  t.strictSame([...hostnamesOf(store.snapshot)], ['db.example'])
   t.end()
 })

@@ -294,6 +294,15 @@ const apart: readonly (readonly [string, readonly Message[]])[] = [
   ['without metadata', [lbEndpoint('10.0.0.1', 80), lbEndpoint('fd00::1', 80)]],
   // Istio names the deployment: with several pods nothing says which IPv6 address belongs to which IPv4 address.
   [
+    'of a workload with several instances, listed in turn',
+    [
+      lbEndpoint('10.0.0.1', 80, echo),
+      lbEndpoint('fd00::1', 80, echo),
+      lbEndpoint('10.0.0.2', 80, echo),
+      lbEndpoint('fd00::2', 80, echo),
+    ],
+  ],
+  [
     'of a workload with several instances',
     [
       lbEndpoint('10.0.0.1', 80, echo),
