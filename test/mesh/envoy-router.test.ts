@@ -521,6 +521,22 @@ t.test('lists the host names of workloads that have no address of their own', (t
     workload('c', '', 'fd00::1'),
     workload('d', ''),
   ])
-  t.strictSame([...hostnamesOf(store.snapshot)], ['db.example'])
+  t.strictSame([...hostnamesOf(store.snapshot)], [['db.example', 5_000]])
+  t.end()
+})
+
+t.test('resolves a name as often as the most eager of the clusters that use it asks', (t) => {
+  const store = new MeshStore()
+  const dns = (name: string, refreshMs: number): MeshUpdate => ({
+    kind: 'cluster',
+    upsert: cluster(name, {
+      kind: 'strict-dns',
+      assignment: assignment(name, endpoint('db.example:1')),
+      lookupFamily: 'all',
+      refreshMs,
+    }),
+  })
+  store.apply([dns('a', 30_000), dns('b', 1_000), dns('c', 60_000)])
+  t.strictSame([...hostnamesOf(store.snapshot)], [['db.example', 1_000]])
   t.end()
 })
