@@ -30,6 +30,7 @@ interface Failed {
 
 const DEFAULT_INITIAL_MS = 10_000
 const DEFAULT_MAX_MS = 300_000
+const MAX_CHANGES = 1_024
 
 /**
  * Remembers failures by endpoint and family. Healthy is the state without an entry, so memory grows with what has
@@ -40,6 +41,8 @@ export class FamilyHealth {
   readonly #initialMs: number
   readonly #maxMs: number
   readonly #failed: Readonly<Record<Family, Map<string, Failed>>> = { ipv4: new Map(), ipv6: new Map() }
+  /** Whose health changed, oldest first; the last one made the generation what it is. */
+  #changes: string[] = []
   #generation = 0
   #nextSweepMs = 0
 
@@ -51,6 +54,15 @@ export class FamilyHealth {
   /** Changes whenever a family became healthy or unhealthy other than by time. Lets a caller keep what it derived. */
   get generation(): number {
     return this.#generation
+  }
+
+  /**
+   * The endpoints that changed after a generation, so that a failure costs only those that know its endpoint;
+   * `undefined` when that was too long ago to tell.
+   */
+  changedSince(generation: number): readonly string[] | undefined {
+    const count = this.#generation - generation
+    return count > this.#changes.length ? undefined : this.#changes.slice(this.#changes.length - count)
   }
 
   /** Entries held, healthy again or not; what memory is used for. */
@@ -72,12 +84,12 @@ export class FamilyHealth {
     const isConsecutive = entry !== undefined && !this.#isForgotten(entry, nowMs)
     const periodMs = isConsecutive ? Math.min(entry.periodMs * 2, this.#maxMs) : this.#initialMs
     this.#failed[family].set(endpointId, { periodMs, untilMs: nowMs + periodMs, reason })
-    this.#generation++
+    this.#changed(endpointId)
   }
 
   /** Clears the family: its next failure is a first one again. */
   succeeded({ endpointId, family }: FamilyKey): void {
-    if (this.#failed[family].delete(endpointId)) this.#generation++
+    if (this.#failed[family].delete(endpointId)) this.#changed(endpointId)
   }
 
   isHealthy(key: FamilyKey, nowMs: number): boolean {
@@ -111,6 +123,12 @@ export class FamilyHealth {
         if (!endpointIds.has(endpointId)) this.succeeded({ endpointId, family })
       }
     }
+  }
+
+  #changed(endpointId: string): void {
+    this.#generation++
+    this.#changes.push(endpointId)
+    if (this.#changes.length > 2 * MAX_CHANGES) this.#changes = this.#changes.slice(-MAX_CHANGES)
   }
 
   #isForgotten(entry: Failed, nowMs: number): boolean {

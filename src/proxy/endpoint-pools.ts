@@ -52,7 +52,8 @@ export interface PoolInputs {
 interface Kept {
   readonly pools: EndpointPools
   readonly health: FamilyHealth
-  readonly healthGeneration: number
+  /** Up to which generation no endpoint of the upstream has changed its health. */
+  healthGeneration: number
   readonly ejectionGeneration: number
   /** When the first period that went into the sorting ends. */
   readonly validUntilMs: number
@@ -70,9 +71,10 @@ const TIERS = 3
 
 /**
  * The pools of one upstream name. Building costs the number of endpoints; it is due when an update replaced the
- * upstream, any endpoint changed its health, or a period ended. Time must not run backwards.
+ * upstream, one of its endpoints changed its health, or a period ended. Time must not run backwards.
  */
 export class PoolCache {
+  readonly #ids = new WeakMap<Upstream, ReadonlySet<string>>()
   readonly #kept = new WeakMap<Upstream, ByFamilyOrder<Kept>>()
 
   of(upstream: Upstream, ejection: OutlierEjection, inputs: PoolInputs): EndpointPools {
@@ -81,7 +83,7 @@ export class PoolCache {
     const kept = byOrder.get(families)
     if (
       kept?.health === health &&
-      kept.healthGeneration === health.generation &&
+      this.#isUnaffected(upstream, kept) &&
       kept.ejectionGeneration === ejection.generation &&
       nowMs < kept.validUntilMs
     ) {
@@ -97,6 +99,19 @@ export class PoolCache {
     })
     this.#kept.set(upstream, byOrder)
     return pools
+  }
+
+  /** True when nothing has changed since but the health of other upstreams' endpoints. */
+  #isUnaffected(upstream: Upstream, kept: Kept): boolean {
+    const { health } = kept
+    if (kept.healthGeneration === health.generation) return true
+    const changed = health.changedSince(kept.healthGeneration)
+    if (changed === undefined) return false
+    const ids = this.#ids.get(upstream) ?? new Set(upstream.endpoints.map(({ id }) => id))
+    this.#ids.set(upstream, ids)
+    if (changed.some((id) => ids.has(id))) return false
+    kept.healthGeneration = health.generation
+    return true
   }
 }
 

@@ -121,6 +121,20 @@ t.test('the generation changes when and only when a family changes other than by
   }
 })
 
+t.test('tells whose health changed since a generation, as far back as it remembers', async (t) => {
+  const health = new FamilyHealth()
+  const start = health.generation
+  fail(health, A6, 0)
+  fail(health, A6, 1)
+  fail(health, B6, 1)
+  t.strictSame(health.changedSince(start), ['a', 'b'])
+  t.strictSame(health.changedSince(health.generation), [])
+  const before = health.generation
+  for (let index = 0; index < 10_000; index++) fail(health, { endpointId: `${index}`, family: 'ipv4' }, 1)
+  t.equal(health.changedSince(before), undefined)
+  t.strictSame(health.changedSince(health.generation - 2), ['9998', '9999'])
+})
+
 t.test('rule 7: the latest period is between 10 s and 300 s, and a success always ends it', async () => {
   const event = fc.record({
     waitMs: fc.integer({ min: 0, max: 400_000 }),

@@ -143,6 +143,22 @@ t.test('rule 5: a native family that failed gives way to another endpoint, not t
   isAbout(t, share(10_000)('b'), 0.5, 'both are native again')
 })
 
+t.test('rule 7: a failure is seen among any number of failures elsewhere', async (t) => {
+  for (const elsewhere of [0, 1, 5_000]) {
+    const upstream = upstreamOf([{ id: 'a' }, { id: 'b' }])
+    const context = contextOf()
+    t.ok(shares(upstream, context, 10)('a') > 0)
+    context.health.failed({ endpointId: 'a', family: 'ipv6', reason: 'refused' }, 0)
+    for (let index = 0; index < elsewhere; index++) {
+      context.health.failed({ endpointId: `else-${index}`, family: 'ipv6', reason: 'refused' }, 0)
+    }
+    t.equal(shares(upstream, context, 10)('a'), 0)
+    context.health.failed({ endpointId: 'else', family: 'ipv6', reason: 'refused' }, 0)
+    context.health.succeeded({ endpointId: 'a', family: 'ipv6' })
+    t.ok(shares(upstream, context, 10)('a') > 0)
+  }
+})
+
 t.test('rule 7: when every family of every endpoint failed all are still chosen from', async (t) => {
   const upstream = upstreamOf([{ id: 'a' }, { id: 'b' }])
   const context = contextOf()
@@ -192,6 +208,7 @@ t.test('an endpoint that is ejected is not chosen until its time is over', async
   }
   const upstream = upstreamOf([{ id: 'a' }, { id: 'b' }, { id: 'c' }], { outlierDetection })
   const context = contextOf()
+  t.ok(shares(upstream, context, 300)('a') > 0)
   context.state.ejection.failed('a', { settings: outlierDetection, endpointCount: 3, nowMs: 0 })
   t.equal(shares(upstream, context, 300)('a'), 0)
   isAbout(t, shares(upstream, { ...context, nowMs: 30_000 }, 3_000)('a'), 1 / 3, 'it is back')
