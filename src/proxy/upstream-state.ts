@@ -122,7 +122,7 @@ export class UpstreamStates {
     return this.#states.size
   }
 
-  /** The state of an upstream, made when there is none. Ask at the start of each connection; do not keep it longer. */
+  /** The state of an upstream, made when there is none. To be asked for by each connection; it stays while it has any. */
   of(upstream: Upstream): UpstreamState {
     const held = this.#states.get(upstream.name)
     if (held !== undefined) {
