@@ -3,6 +3,8 @@
  * whole and the last good state stays. Files are polled, because that also sees the symbolic links of a ConfigMap, and
  * every file system.
  */
+import { readFile, stat } from 'node:fs/promises'
+
 import { loadMeshFile } from './mesh-file.ts'
 
 import type { Clock, Timer } from '../core/clock.ts'
@@ -26,6 +28,21 @@ export interface MeshFileSourceDeps extends MeshFileDeps {
   readonly fingerprint: (path: string) => Promise<string>
   /** Told of each load, for metrics. */
   readonly loaded: (result: 'applied' | 'rejected') => void
+}
+
+/** Files as a source needs them. */
+export const fileSystem = {
+  readFile: (file: string): Promise<string> => readFile(file, 'utf8'),
+  fingerprint: async (file: string): Promise<string> => {
+    try {
+      // Of the target of a link: that is what a ConfigMap swaps.
+      const { mtimeMs, size, ino } = await stat(file)
+      return `${mtimeMs} ${size} ${ino}`
+    } catch {
+      // Gone for the moment or for good; reading it says which.
+      return ''
+    }
+  },
 }
 
 export class MeshFileSource {

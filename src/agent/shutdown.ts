@@ -76,7 +76,10 @@ export class Shutdown {
       logger.log('info', 'every connection has ended')
       return
     }
-    logger.log('warn', `${connections.length} connections are left and get FIN: ${describeOwners(connections)}`)
+    logger.log(
+      'warn',
+      `${connections.length} connections are left and get FIN: ${describeOwners(connections)}`,
+    )
     target.closeConnections('drained')
     await this.#untilIdleOr((expired) => {
       const grace = clock.setTimer(FIN_GRACE_MS, expired)
@@ -101,7 +104,8 @@ function describeOwners(connections: readonly ConnectionRecord[]): string {
   const counts = new Map<string, number>()
   for (const { labels, upstream, listener } of connections) {
     const workload = labels.source ?? upstream?.endpoint?.workload
-    const owner = workload === undefined ? (upstream?.name ?? listener) : `${workload.namespace}/${workload.name}`
+    const owner =
+      workload === undefined ? (upstream?.name ?? listener) : `${workload.namespace}/${workload.name}`
     counts.set(owner, (counts.get(owner) ?? 0) + 1)
   }
   const owners = [...counts].sort(([, a], [, b]) => b - a)

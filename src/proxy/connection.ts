@@ -286,6 +286,8 @@ export class Connection {
   ): void {
     const { endpoint, address } = target
     const { stats, transport, observer } = this.#deps
+    // An endpoint that failed on the way to this one counts as failed all the same.
+    state.connectFailed(upstream, this.#attempts, this.#deps.clock.nowMs())
     state.connected(endpoint.id)
     this.#upstream = { name: upstream.name, endpoint, remote: address, local: socket.local }
     this.#fallback = fallbackOf(target, this.#attempts, families)

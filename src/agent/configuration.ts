@@ -1,0 +1,119 @@
+/** Everything that a start reads before it opens anything: settings, what the engine can do, and the mesh. */
+import { readFile } from 'node:fs/promises'
+
+import { MeshStore } from '../mesh/store.ts'
+import { instanceIpsOf } from './data-plane.ts'
+import { createEngine, logEngine } from './engine.ts'
+import { createLogger } from './logging.ts'
+import { loadInlineMesh } from './mesh-file.ts'
+import { MeshFileSource, fileSystem } from './mesh-file-source.ts'
+import { MESH_FILE_PATH } from './proxy-config.ts'
+import { readSettings } from './settings.ts'
+import { SourceStatus } from './source-status.ts'
+
+import type { Clock } from '../core/clock.ts'
+import type { Transport } from '../proxy/transport.ts'
+import type { AgentLogger } from './logging.ts'
+import type { LoadedMesh, MeshFileOutcome } from './mesh-file.ts'
+import type { Settings, SettingsInput } from './settings.ts'
+
+/** What an app starts with. */
+export interface Configuration {
+  readonly settings: Settings
+  readonly logger: AgentLogger
+  readonly transport: Transport
+  readonly store: MeshStore
+  readonly sourceStatus: SourceStatus
+  readonly mesh: LoadedMesh
+  /** Absent for a mesh that is no file. */
+  readonly source?: MeshFileSource
+}
+
+export type ConfigurationResult =
+  | { readonly ok: true; readonly value: Configuration }
+  | { readonly ok: false; readonly errors: readonly string[] }
+
+/** Reads settings and mesh. What is wrong with either is reported together. */
+export async function loadConfiguration(
+  deps: { readonly clock: Clock },
+  input: Pick<SettingsInput, 'env' | 'flags'>,
+): Promise<ConfigurationResult> {
+  const meshFile = await readFile(MESH_FILE_PATH, 'utf8').catch(() => undefined)
+  const settingsInput: SettingsInput = { ...input, ...(meshFile !== undefined && { meshFile }) }
+  const first = readSettings(settingsInput)
+  if (!first.ok) return { ok: false, errors: first.problems.map(({ message }) => message) }
+
+  const logger = createLogger({ level: first.value.logLevel, format: first.value.logFormat })
+  const transport = await createEngine(deps)
+  const store = new MeshStore()
+  const sourceStatus = new SourceStatus({ store })
+  const source = fileSourceOf(first.value, {
+    ...deps,
+    ...fileSystem,
+    store,
+    logger,
+    capabilities: transport.capabilities,
+    loaded: (result) => {
+      sourceStatus.loaded(result)
+    },
+  })
+  const outcome = source === undefined ? textOutcome(first.value) : await source.load()
+  if (outcome.mesh === undefined) return { ok: false, errors: [...outcome.errors, ...outcome.warnings] }
+  if (outcome.mesh.dialect === 'ambient' && !transport.capabilities.originalDestination.isAvailable) {
+    const { reason } = transport.capabilities.originalDestination
+    return {
+      ok: false,
+      errors: [
+        `workloads are reached by redirection, which this machine cannot serve (${reason}); use an Envoy bootstrap with -c`,
+      ],
+    }
+  }
+
+  const settings = withBootstrap(settingsInput, first.value, outcome.mesh)
+  for (const line of [...settings.warnings, ...outcome.warnings]) logger.log('warn', line)
+  if (outcome.ignoredFields.length > 0) {
+    logger.log('info', `fields without effect on a TCP proxy: ${outcome.ignoredFields.join(', ')}`)
+  }
+  logEngine(logger, transport)
+  return {
+    ok: true,
+    value: {
+      settings,
+      logger,
+      transport,
+      store,
+      sourceStatus,
+      mesh: outcome.mesh,
+      ...(source && { source }),
+    },
+  }
+}
+
+function fileSourceOf(
+  settings: Settings,
+  deps: ConstructorParameters<typeof MeshFileSource>[0],
+): MeshFileSource | undefined {
+  switch (settings.source.kind) {
+    case 'bootstrap':
+      return new MeshFileSource(deps, { path: settings.source.path, dialect: 'envoy' })
+    case 'ambient-file':
+      return new MeshFileSource(deps, { path: settings.source.path, dialect: 'ambient' })
+    case 'ambient-text':
+    case 'none':
+      return undefined
+  }
+}
+
+function textOutcome(settings: Settings): MeshFileOutcome {
+  if (settings.source.kind === 'ambient-text') return loadInlineMesh('LOCAL_XDS', settings.source.text)
+  throw new TypeError('settings without a source of configuration are refused before')
+}
+
+/** A bootstrap says who the proxy is where the environment does not: its addresses decide the single-stack family. */
+function withBootstrap(input: SettingsInput, settings: Settings, { bootstrap }: LoadedMesh): Settings {
+  const addresses = instanceIpsOf(bootstrap)
+  if (settings.node.instanceIps.length > 0 || addresses.length === 0) return settings
+  const env = { ...input.env, INSTANCE_IPS: addresses.map(({ text }) => text).join() }
+  const result = readSettings({ ...input, env })
+  return result.ok ? result.value : settings
+}

@@ -1,0 +1,136 @@
+/**
+ * Puts the data plane together for one mesh: the router of its dialect, the proxy, and the names that have to be
+ * resolved. Opens no port beside the listeners of the mesh.
+ */
+import { parseIp, tryParseIp } from '../core/address.ts'
+import { systemRandom } from '../core/random.ts'
+import { AmbientRouter } from '../mesh/ambient-router.ts'
+import { EnvoyRouter } from '../mesh/envoy-router.ts'
+import { DescriptorBudget } from '../proxy/descriptor-budget.ts'
+import { HostRefresher } from '../proxy/dns/host-refresher.ts'
+import { systemResolver } from '../proxy/dns/system-resolver.ts'
+import { DEFAULT_CONNECTION_OPTIONS, Proxy } from '../proxy/proxy.ts'
+import { ProxyStats } from '../proxy/proxy-stats.ts'
+import { countOpenDescriptors, readDescriptorLimit } from './process-stats.ts'
+
+import type { IpAddress } from '../core/address.ts'
+import type { Clock } from '../core/clock.ts'
+import type { Logger } from '../core/logger.ts'
+import type { Listener } from '../mesh/listener.ts'
+import type { Router } from '../mesh/router.ts'
+import type { MeshStore } from '../mesh/store.ts'
+import type { ConnectionObserver } from '../proxy/connection-record.ts'
+import type { Transport } from '../proxy/transport.ts'
+import type { LoadedMesh } from './mesh-file.ts'
+import type { Settings } from './settings.ts'
+import type { EnvoyBootstrap } from '../xds-client/resources/bootstrap.ts'
+
+export interface DataPlaneDeps {
+  readonly clock: Clock
+  readonly logger: Logger
+  readonly transport: Transport
+  readonly store: MeshStore
+  /** Told of every connection. */
+  readonly observer: ConnectionObserver
+}
+
+/** Names resolve in the background after this; listeners do not wait for a resolver that does not answer. */
+const FIRST_RESOLUTION_MS = 5_000
+
+export class DataPlane {
+  readonly stats = new ProxyStats()
+  readonly proxy: Proxy
+  readonly #clock: Clock
+  readonly #refresher: HostRefresher
+
+  /** @param mesh what was loaded for the first time; the store may still be empty */
+  constructor(deps: DataPlaneDeps, settings: Settings, mesh: LoadedMesh) {
+    this.#clock = deps.clock
+    this.#refresher = new HostRefresher({ ...deps, resolver: systemResolver })
+    this.proxy = new Proxy(
+      {
+        ...deps,
+        stats: this.stats,
+        random: systemRandom,
+        router: createRouter(deps.store, settings, mesh),
+        descriptors: new DescriptorBudget(
+          { clock: deps.clock, countOpen: countOpenDescriptors },
+          { limit: readDescriptorLimit() ?? Infinity },
+        ),
+      },
+      {
+        ...DEFAULT_CONNECTION_OPTIONS,
+        familyPolicy: settings.familyPolicy,
+        families: settings.families,
+        attemptDelayMs: settings.attemptDelayMs,
+        idleTimeoutMs: settings.idleTimeoutMs,
+        halfClosedTimeoutMs: settings.halfClosedTimeoutMs,
+        keepalive: settings.keepalive,
+      },
+    )
+    if (mesh.dialect === 'ambient') {
+      deps.store.apply(captureListeners(settings).map((upsert) => ({ kind: 'listener', upsert })))
+    }
+  }
+
+  /** Resolves the names of the mesh, then binds its listeners. Resolves when each address has been tried once. */
+  async start(): Promise<void> {
+    await this.#resolveNames()
+    await this.proxy.start()
+  }
+
+  /** Ends every connection. Idempotent. */
+  async close(): Promise<void> {
+    this.#refresher.close()
+    await this.proxy.close()
+  }
+
+  async #resolveNames(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const limit = this.#clock.setTimer(FIRST_RESOLUTION_MS, resolve)
+      void this.#refresher.start().then(() => {
+        limit.cancel()
+        resolve()
+      })
+    })
+  }
+}
+
+/** The agent's own addresses as a bootstrap's node metadata has them (`INSTANCE_IPS`, separated by commas). */
+export function instanceIpsOf(bootstrap: EnvoyBootstrap | undefined): readonly IpAddress[] {
+  const text = bootstrap?.node.metadata['INSTANCE_IPS']
+  if (typeof text !== 'string') return []
+  return text.split(',').flatMap((part) => tryParseIp(part.trim()) ?? [])
+}
+
+function createRouter(store: MeshStore, settings: Settings, mesh: LoadedMesh): Router {
+  const { instanceIps, network, nodeName } = settings.node
+  if (mesh.dialect === 'ambient') {
+    return new AmbientRouter(
+      { store },
+      {
+        network,
+        plaintextPermitted: settings.allowPlaintext,
+        ...(nodeName !== '' && { localNode: nodeName }),
+      },
+    )
+  }
+  const ownAddresses = instanceIps.length > 0 ? instanceIps : instanceIpsOf(mesh.bootstrap)
+  return new EnvoyRouter({ store, random: systemRandom }, { ownAddresses })
+}
+
+/** What the ambient dialect listens on: redirected connections out of and into the pods of the node. */
+function captureListeners({ ports }: Settings): readonly Listener[] {
+  return (['outbound', 'inbound'] as const).map((direction) => ({
+    name: direction,
+    addresses: ['0.0.0.0', '::'].map((host) => ({
+      address: { ip: parseIp(host), port: ports[direction] },
+      socketOptions: [],
+    })),
+    capture: 'redirect',
+    direction,
+    bindToPort: true,
+    filterChains: [],
+    accessLogs: [],
+  }))
+}
