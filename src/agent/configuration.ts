@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises'
 import { MeshStore } from '../mesh/store.ts'
 import { instanceIpsOf } from './data-plane.ts'
 import { createEngine, logEngine } from './engine.ts'
-import { createLogger } from './logging.ts'
+import { AgentLogger, stderrDestination } from './logging.ts'
 import { loadInlineMesh } from './mesh-file.ts'
 import { MeshFileSource, fileSystem } from './mesh-file-source.ts'
 import { MESH_FILE_PATH } from './proxy-config.ts'
@@ -13,7 +13,6 @@ import { SourceStatus } from './source-status.ts'
 
 import type { Clock } from '../core/clock.ts'
 import type { Transport } from '../proxy/transport.ts'
-import type { AgentLogger } from './logging.ts'
 import type { LoadedMesh, MeshFileOutcome } from './mesh-file.ts'
 import type { Settings, SettingsInput } from './settings.ts'
 
@@ -43,7 +42,10 @@ export async function loadConfiguration(
   const first = readSettings(settingsInput)
   if (!first.ok) return { ok: false, errors: first.problems.map(({ message }) => message) }
 
-  const logger = createLogger({ level: first.value.logLevel, format: first.value.logFormat })
+  const logger = new AgentLogger(
+    { destination: stderrDestination(), wallTimeMs: deps.clock.wallTimeMs },
+    { level: first.value.logLevel, format: first.value.logFormat },
+  )
   const transport = await createEngine(deps)
   const store = new MeshStore()
   const sourceStatus = new SourceStatus({ store })
