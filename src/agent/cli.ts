@@ -8,7 +8,7 @@ import { runValidate } from './commands/run-validate.ts'
 import { renderSettingsHelp, settingFlags } from './settings-table.ts'
 import { VERSION } from './version.ts'
 
-import type { CommandContext, Flags, RunCommand } from './commands/command.ts'
+import type { CommandContext, RunCommand } from './commands/command.ts'
 
 interface Command {
   readonly usage: string
@@ -76,7 +76,7 @@ export async function runCli(args: readonly string[], context: CommandContext): 
   }
   try {
     const { values } = parseArgs({ args: rest, options: command.flags, allowPositionals: name === 'help' })
-    return await command.run(context, values as Flags)
+    return await command.run(context, values)
   } catch (error) {
     context.stderr(`twinstack ${name}: ${errorMessage(error)}\nusage: twinstack ${command.usage}\n`)
     return 1

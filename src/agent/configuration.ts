@@ -5,7 +5,7 @@ import { MeshStore } from '../mesh/store.ts'
 import { instanceIpsOf } from './data-plane.ts'
 import { createEngine, logEngine } from './engine.ts'
 import { AgentLogger, stderrDestination } from './logging.ts'
-import { loadInlineMesh } from './mesh-file.ts'
+import { loadInlineMesh, loadMeshFile } from './mesh-file.ts'
 import { MeshFileSource, fileSystem } from './mesh-file-source.ts'
 import { MESH_FILE_PATH } from './proxy-config.ts'
 import { readSettings } from './settings.ts'
@@ -40,10 +40,13 @@ export async function loadConfiguration(
   const meshFile = await readFile(MESH_FILE_PATH, 'utf8').catch(() => undefined)
   const settingsInput: SettingsInput = { ...input, ...(meshFile !== undefined && { meshFile }) }
   const first = readSettings(settingsInput)
-  if (!first.ok) return { ok: false, errors: first.problems.map(({ message }) => message) }
+  if (!first.ok) {
+    const messages = first.problems.map(({ message }) => message)
+    return { ok: false, errors: [...messages, ...(await meshFileErrors(deps, input))] }
+  }
 
   const logger = new AgentLogger(
-    { destination: stderrDestination(), wallTimeMs: deps.clock.wallTimeMs },
+    { destination: stderrDestination(), wallTimeMs: () => deps.clock.wallTimeMs() },
     { level: first.value.logLevel, format: first.value.logFormat },
   )
   const transport = await createEngine(deps)
@@ -104,6 +107,20 @@ function fileSourceOf(
     case 'none':
       return undefined
   }
+}
+
+/** What is wrong with the mesh file of a start that its settings have failed already. */
+async function meshFileErrors(
+  deps: { readonly clock: Clock },
+  { env, flags }: Pick<SettingsInput, 'env' | 'flags'>,
+): Promise<readonly string[]> {
+  const bootstrap = flags?.['config'] ?? env['TWINSTACK_CONFIG']
+  const path = typeof bootstrap === 'string' && bootstrap !== '' ? bootstrap : env['LOCAL_XDS_PATH']
+  if (path === undefined || path === '') return []
+  const { capabilities } = await createEngine(deps)
+  const dialect = path === bootstrap ? 'envoy' : 'ambient'
+  const { errors } = await loadMeshFile({ ...fileSystem, capabilities }, path, dialect)
+  return errors
 }
 
 function textOutcome(settings: Settings): MeshFileOutcome {

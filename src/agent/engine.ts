@@ -4,7 +4,7 @@ import { loadOriginalDestination } from '../proxy/linux/original-destination.ts'
 
 import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
-import type { Transport } from '../proxy/transport.ts'
+import type { Capability, Transport } from '../proxy/transport.ts'
 
 /** The portable engine, with original destinations where this platform has them. */
 export async function createEngine(deps: { readonly clock: Clock }): Promise<Transport> {
@@ -14,7 +14,8 @@ export async function createEngine(deps: { readonly clock: Clock }): Promise<Tra
 /** Names everything that the engine cannot do, one line each. A listener that needs one of them is refused. */
 export function logEngine(logger: Logger, transport: Transport): void {
   logger.log('info', `connections are carried by the ${transport.engine} engine`)
-  for (const [name, capability] of Object.entries(transport.capabilities)) {
+  const capabilities: Readonly<Record<string, Capability>> = { ...transport.capabilities }
+  for (const [name, capability] of Object.entries(capabilities)) {
     if (!capability.isAvailable) logger.log('info', `not available: ${name} (${capability.reason})`)
   }
 }

@@ -2,9 +2,10 @@
  * The story of one connection: accepted, routed, raced to an upstream, relayed, closed for a reason. It is written
  * once, against the Transport seam, and calls the parts that decide.
  */
-import { isLoopback, isSameSocketAddress } from '../core/address.ts'
+import { isSameSocketAddress } from '../core/address.ts'
 import { familyOrder } from '../core/family.ts'
 import { CLOSE_REASONS } from './close-reason.ts'
+import { destinationOf } from './destination.ts'
 import { Dial } from './dialer.ts'
 import { orderAttempts, selectEndpoints } from './endpoint-selection.ts'
 import { describeAttempts, failureReason, fallbackOf } from './attempt-outcome.ts'
@@ -26,6 +27,7 @@ import type {
   UpstreamRecord,
 } from './connection-record.ts'
 import type { FamilyHealth } from './endpoint-health.ts'
+import type { LoopGuard } from './loop-guard.ts'
 import type { AttemptTarget } from './endpoint-selection.ts'
 import type { ProxyStats } from './proxy-stats.ts'
 import type { Relay, RelayBytes, RelayEnd, Transport, TransportSocket } from './transport.ts'
@@ -40,6 +42,7 @@ export interface ConnectionDeps {
   readonly health: FamilyHealth
   readonly upstreams: UpstreamStates
   readonly observer: ConnectionObserver
+  readonly loops: LoopGuard
   /** True when connecting to the address would reach a listener of this proxy. */
   readonly isOwnAddress: (address: SocketAddress) => boolean
   /** Called once, when the sockets of the connection are gone. */
@@ -66,6 +69,8 @@ type Phase =
   | { readonly kind: 'connecting'; readonly dial: Dial }
   | { readonly kind: 'relaying'; readonly relay: Relay }
   | { readonly kind: 'ended' }
+
+const LOOP_DETAIL = 'the proxy would connect to itself: exempt its own connections from the redirection'
 
 const NO_BYTES: Readonly<RelayBytes> = {
   downstreamReceived: 0,
@@ -103,10 +108,13 @@ export class Connection {
     this.#downstream = accepted.socket
     this.#openedAtMs = deps.clock.wallTimeMs()
     this.#acceptedAtMs = deps.clock.nowMs()
-    const { destination, isOwn } = destinationOf(accepted.socket, accepted.listener, deps.isOwnAddress)
-    this.#facts = { listener: accepted.listener, client: accepted.socket.remote, destination }
-    this.#route = isOwn ? loopRejection(accepted.listener) : deps.router.route(this.#facts)
-    deps.stats.accepted(accepted.listener.name, this.family)
+    const { listener, socket } = accepted
+    const { address: destination, isProxy } = destinationOf(socket, listener, deps.isOwnAddress)
+    this.#facts = { listener, client: socket.remote, destination }
+    const isLoop =
+      isProxy || (listener.capture !== 'none' && !deps.loops.accepted(socket.remote, this.#closeLoop))
+    this.#route = isLoop ? loopRejection(listener) : deps.router.route(this.#facts)
+    deps.stats.accepted(listener.name, this.family)
   }
 
   /** The family that the client used. */
@@ -291,6 +299,7 @@ export class Connection {
     state.connected(endpoint.id)
     this.#upstream = { name: upstream.name, endpoint, remote: address, local: socket.local }
     this.#fallback = fallbackOf(target, this.#attempts, families)
+    this.#deps.loops.connected(socket.local)
     stats.connected(this.family, address.ip.family)
     if (this.#fallback !== undefined) stats.fellBack(this.#fallback)
     const relay = transport.relay(this.#downstream, socket, (end) => {
@@ -312,6 +321,7 @@ export class Connection {
   #end(reason: CloseReason, detail: string): void {
     if (this.#phase.kind === 'ended') return
     const record = this.record()
+    this.#deps.loops.ended({ client: this.#facts.client, upstreamLocal: this.#upstream?.local })
     this.#phase = { kind: 'ended' }
     this.#deps.stats.closed(reason)
     this.#deps.stats.ended(this.#facts.listener.name, this.family)
@@ -324,35 +334,21 @@ export class Connection {
     this.#deps.ended(this)
   }
 
+  readonly #closeLoop = (): void => {
+    this.close('destination_is_proxy', LOOP_DETAIL)
+  }
+
   #wouldLoop(route: AcceptingRoute, address: SocketAddress): boolean {
     if (route.kind === 'original-destination') return this.#deps.isOwnAddress(address)
     return this.#facts.listener.addresses.some((own) => isSameSocketAddress(own.address, address))
   }
 }
 
-/**
- * Where the client wanted to go (rule 4). On a capturing listener a destination that is the listener's own socket
- * means that nobody redirected the connection, or that it has come round.
- */
-function destinationOf(
-  socket: TransportSocket,
-  listener: Listener,
-  isOwnAddress: (address: SocketAddress) => boolean,
-): { readonly destination: SocketAddress; readonly isOwn: boolean } {
-  if (listener.capture === 'none') return { destination: socket.local, isOwn: false }
-  const destination =
-    (listener.capture === 'redirect' ? socket.originalDestination() : undefined) ?? socket.local
-  const isUnredirected = listener.addresses.some(
-    ({ address }) => address.port === destination.port && destination.ip.text === socket.local.ip.text,
-  )
-  return { destination, isOwn: isUnredirected || (isLoopback(destination.ip) && isOwnAddress(destination)) }
-}
-
 function loopRejection(listener: Listener): Route {
   return {
     kind: 'reject',
     reason: 'destination_is_proxy',
-    detail: `the destination is listener ${listener.name} itself`,
+    detail: LOOP_DETAIL,
     settings: { accessLogs: listener.accessLogs },
     labels: {},
   }

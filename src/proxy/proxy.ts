@@ -5,6 +5,7 @@
 import { Connection } from './connection.ts'
 import { FamilyHealth } from './endpoint-health.ts'
 import { ListenerSet } from './listener-set.ts'
+import { LoopGuard } from './loop-guard.ts'
 import { UpstreamStates } from './upstream-state.ts'
 
 import type { Clock, Timer } from '../core/clock.ts'
@@ -71,6 +72,7 @@ export class Proxy {
       ...deps,
       health: this.#health,
       upstreams: this.#upstreams,
+      loops: new LoopGuard(),
       isOwnAddress: (address) => this.#listeners.isOwnAddress(address),
       ended: (connection) => {
         this.#connections.delete(connection)
