@@ -1,5 +1,5 @@
 /** Where an accepted connection was going (rule 4), and whether that is the proxy itself. */
-import { isLoopback } from '../core/address.ts'
+import { isLoopback, isSameSocketAddress } from '../core/address.ts'
 
 import type { SocketAddress } from '../core/address.ts'
 import type { Listener } from '../mesh/listener.ts'
@@ -12,18 +12,25 @@ export interface Destination {
 }
 
 /**
- * The original destination of a captured connection, else the local address. On a capturing listener a destination that
- * is the listener's own socket means that nobody redirected the connection, or that it has come round.
+ * The original destination of a redirected connection, else the local address. On a capturing listener a destination
+ * that is the listener's own socket means that nobody redirected the connection, or that it has come round.
  */
 export function destinationOf(
   socket: TransportSocket,
   listener: Listener,
   isOwnAddress: (address: SocketAddress) => boolean,
 ): Destination {
-  if (listener.capture === 'none') return { address: socket.local, isProxy: false }
-  const address = (listener.capture === 'redirect' ? socket.originalDestination() : undefined) ?? socket.local
-  const isUnredirected =
-    address.ip.text === socket.local.ip.text &&
-    listener.addresses.some((own) => own.address.port === address.port || own.address.port === 0)
-  return { address, isProxy: isUnredirected || (isLoopback(address.ip) && isOwnAddress(address)) }
+  switch (listener.capture) {
+    case 'none':
+      return { address: socket.local, isProxy: false }
+    case 'redirect': {
+      const address = socket.originalDestination() ?? socket.local
+      const isUnredirected = isSameSocketAddress(address, socket.local)
+      return { address, isProxy: isUnredirected || (isLoopback(address.ip) && isOwnAddress(address)) }
+    }
+    case 'tproxy': {
+      const isOwnPort = listener.addresses.some(({ address }) => address.port === socket.local.port)
+      return { address: socket.local, isProxy: isOwnPort }
+    }
+  }
 }
