@@ -218,7 +218,7 @@ export const SETTINGS = [
     default: '',
     flag: 'allow-plaintext',
     group: 'Connections',
-    help: 'Destinations that may be reached in plain text although the mesh asks for mTLS: namespace, namespace/hostname of a service, namespace/name of a workload, or * for all',
+    help: 'Destinations that may be reached in plain text although the mesh asks for mTLS: namespaces, namespace/hostname of services, uids of workloads, or * for all',
   },
   {
     ...PORT,
