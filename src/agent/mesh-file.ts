@@ -123,6 +123,13 @@ function dialectOf(value: unknown): Dialect {
   return isAmbient ? 'ambient' : 'envoy'
 }
 
+/** What to do about a file that cannot be read, by errno. */
+const UNREADABLE: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file; check the path',
+  EISDIR: 'it is a directory; name the file in it',
+  EACCES: 'permission denied; let the user of the agent read it',
+}
+
 /** Collects what several files and decoders have to say. */
 class OutcomeBuilder {
   readonly #files: string[] = []
@@ -135,9 +142,9 @@ class OutcomeBuilder {
     try {
       return this.parse(path, await deps.readFile(path))
     } catch (reason) {
-      const why =
-        errnoOf(reason) === 'ENOENT' ? 'there is no such file; check the path' : errorMessage(reason)
-      this.#errors.push(`${path}: error: cannot be read: ${why}`)
+      this.#errors.push(
+        `${path}: error: cannot be read: ${UNREADABLE[errnoOf(reason) ?? ''] ?? errorMessage(reason)}`,
+      )
       return undefined
     }
   }
