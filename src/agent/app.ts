@@ -2,10 +2,14 @@
  * The composition root: builds every part of a running agent from a configuration, starts them in order, and ends them
  * in reverse. The only place that knows all of them.
  */
+import { AccessLogWriter, openAccessLogSink } from './access-log.ts'
+import { AdminViews } from './admin-views.ts'
 import { combineObservers } from './connection-observers.ts'
 import { DataPlane } from './data-plane.ts'
 import { Metrics } from './metrics.ts'
+import { OperatorPorts } from './operator-ports.ts'
 import { ProcessStats } from './process-stats.ts'
+import { Readiness, connectionLimitCheck, requiredFamiliesCheck } from './readiness.ts'
 import { Shutdown } from './shutdown.ts'
 import { VERSION } from './version.ts'
 import { WorkloadMetrics } from './workload-metrics.ts'
@@ -22,6 +26,8 @@ export interface App {
   stop(source: string): Promise<void>
   /** Resolves when a stop has ended, whoever asked for it. */
   readonly stopped: Promise<void>
+  /** Opens the files of access logs again, after a rotation. */
+  reopenLogs(): void
   /** Ends everything at once; resolves when no socket and no timer is left. Idempotent. */
   close(): Promise<void>
 }
@@ -37,16 +43,17 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
   const { clock } = deps
   const { settings, logger, transport, store, sourceStatus, mesh, source } = configuration
   const processStats = new ProcessStats()
+  const accessLog = new AccessLogWriter(
+    { clock, logger, open: openAccessLogSink },
+    { target: settings.accessLog, format: settings.logFormat },
+  )
   const workloadMetrics = new WorkloadMetrics({
     clock,
     liveConnections: (): readonly ConnectionRecord[] => dataPlane.proxy.connections,
   })
-  const observers = [workloadMetrics, ...(deps.observer === undefined ? [] : [deps.observer])]
-  const dataPlane: DataPlane = new DataPlane(
-    { clock, logger, transport, store, observer: combineObservers(...observers) },
-    settings,
-    mesh,
-  )
+  const observers = [workloadMetrics, accessLog, ...(deps.observer === undefined ? [] : [deps.observer])]
+  const observer = combineObservers(...observers)
+  const dataPlane: DataPlane = new DataPlane({ clock, logger, transport, store, observer }, settings, mesh)
   const { proxy, stats } = dataPlane
   const metrics = new Metrics(
     {
@@ -58,28 +65,71 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
       unhealthyEndpoints: () => proxy.health.unhealthyCount(clock.nowMs()),
       source: () => sourceStatus.read(),
       process: processStats,
-      droppedLogLines: () => 0,
+      droppedLogLines: () => accessLog.droppedLines,
     },
     { version: VERSION, families: settings.families },
   )
-  void metrics
   const shutdown = new Shutdown({ target: proxy, clock, logger }, { deadlineMs: settings.drainDeadlineMs })
-  let finished = (): void => undefined
-  const stopped = new Promise<void>((resolve) => {
-    finished = resolve
+  const { promise: stopped, resolve: finish } = deferred()
+  const stop = (requester: string): Promise<void> => shutdown.request(requester).then(finish)
+  const readiness = new Readiness([
+    connectionLimitCheck(() => proxy.descriptorUse),
+    requiredFamiliesCheck(settings.requiredFamilies, () => proxy.listeners),
+    () => (shutdown.isDraining ? [{ name: 'draining', detail: 'the agent was asked to end' }] : []),
+  ])
+  const starting = readiness.begin('proxy')
+  const views = new AdminViews({ clock, store, proxy }, { settings, mesh, version: VERSION })
+  const ports = new OperatorPorts(
+    {
+      clock,
+      logger,
+      admin: {
+        logger,
+        configDump: () => views.configDump(),
+        clusters: () => views.clusters(),
+        shutdown: () => void stop('POST /quitquitquit'),
+        drainListeners: () => proxy.stopAccepting(),
+      },
+      scrape: () => metrics.scrape(),
+      readiness,
+      listeners: () => proxy.listeners,
+    },
+    settings,
+  )
+  const stopWatching = store.watch((change, snapshot) => {
+    for (const uid of change.get('workload') ?? []) {
+      if (snapshot.workload.has(uid)) workloadMetrics.workloadSeen(uid)
+      else workloadMetrics.workloadRemoved(uid)
+    }
   })
 
   if (source === undefined) store.apply(mesh.resources)
   else source.start(mesh)
+  await ports.start()
   await dataPlane.start()
+  starting()
   return {
     proxy,
     stopped,
-    stop: (requester) => shutdown.request(requester).then(finished),
+    stop,
+    reopenLogs: () => {
+      accessLog.reopen()
+    },
     close: async () => {
       source?.close()
+      stopWatching()
       await dataPlane.close()
+      await ports.close()
+      await accessLog.close()
       processStats.close()
     },
   }
+}
+
+function deferred(): { readonly promise: Promise<void>; readonly resolve: () => void } {
+  let resolve = (): void => undefined
+  const promise = new Promise<void>((settle) => {
+    resolve = settle
+  })
+  return { promise, resolve }
 }

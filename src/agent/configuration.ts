@@ -128,11 +128,17 @@ function textOutcome(settings: Settings): MeshFileOutcome {
   throw new TypeError('settings without a source of configuration are refused before')
 }
 
-/** A bootstrap says who the proxy is where the environment does not: its addresses decide the single-stack family. */
+/**
+ * A bootstrap says what the environment leaves open: the proxy's own addresses, which decide the single-stack family,
+ * and the port of the admin server.
+ */
 function withBootstrap(input: SettingsInput, settings: Settings, { bootstrap }: LoadedMesh): Settings {
   const addresses = instanceIpsOf(bootstrap)
-  if (settings.node.instanceIps.length > 0 || addresses.length === 0) return settings
-  const env = { ...input.env, INSTANCE_IPS: addresses.map(({ text }) => text).join() }
+  const env: Record<string, string | undefined> = { ...input.env }
+  if (settings.node.instanceIps.length === 0 && addresses.length > 0) {
+    env['INSTANCE_IPS'] = addresses.map(({ text }) => text).join()
+  }
+  if (bootstrap?.admin !== undefined) env['TWINSTACK_ADMIN_PORT'] ??= String(bootstrap.admin.port)
   const result = readSettings({ ...input, env })
   return result.ok ? result.value : settings
 }

@@ -32,7 +32,8 @@ export interface LineWriterOptions {
   readonly maxLines?: number
 }
 
-const DEFAULT_MAX_LINES = 10_000
+/** Lines that may wait to be written before further ones are dropped. */
+export const DEFAULT_MAX_LINES = 10_000
 const LINES_PER_WRITE = 256
 /** After a failure of the disk or of the path. */
 const RETRY_MS = 1_000

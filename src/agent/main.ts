@@ -13,6 +13,9 @@ const exitCode = await runCli(process.argv.slice(2), {
       })
     }
   },
+  onReopenRequest: (callback) => {
+    process.on('SIGUSR1', callback)
+  },
 })
 // A listener or timer that a failed start left open must not keep the process alive. What is written to a pipe is
 // flushed first.

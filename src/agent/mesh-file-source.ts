@@ -12,7 +12,8 @@ import type { Logger } from '../core/logger.ts'
 import type { MeshStore, ResourceKind } from '../mesh/store.ts'
 import type { Dialect, LoadedMesh, MeshFileDeps, MeshFileOutcome } from './mesh-file.ts'
 
-const POLL_INTERVAL_MS = 500
+/** How often the files are looked at. */
+export const POLL_INTERVAL_MS = 500
 
 /** The kinds that a file of a dialect is the whole truth of. */
 const OWNED_KINDS: Readonly<Record<Dialect, readonly ResourceKind[]>> = {

@@ -46,7 +46,8 @@ interface LiveConnection {
   received: number
 }
 
-const DEFAULT_MAX_SERIES = 10_000
+/** Series beyond this share one. */
+export const DEFAULT_MAX_SERIES = 10_000
 const DEFAULT_KEEP_GONE_MS = 300_000
 const UNKNOWN = 'unknown'
 const OVERFLOW = 'overflow'

@@ -49,7 +49,8 @@ interface Question {
   readonly source: Workload | undefined
 }
 
-const SETTINGS: UpstreamSettings = {
+/** How every upstream of the ambient dialect is reached; as ztunnel. */
+export const AMBIENT_SETTINGS: UpstreamSettings = {
   ...DEFAULT_UPSTREAM_SETTINGS,
   loadBalancing: 'random',
   connectTimeoutMs: 10_000,
@@ -140,7 +141,7 @@ export class AmbientRouter implements Router {
       isPlaintextPermitted: (workload) => this.#isPlaintextPermitted(workload, key),
     })
     if (answer.kind === 'endpoints')
-      return { ...SETTINGS, name: `${key}:${servicePort}`, endpoints: answer.endpoints }
+      return { ...AMBIENT_SETTINGS, name: `${key}:${servicePort}`, endpoints: answer.endpoints }
     if (answer.isMtls) return mtlsRejection(`service ${key}`)
     return { reason: 'no_endpoints', detail: `service ${key} has no endpoint for port ${servicePort}` }
   }
@@ -217,7 +218,7 @@ function originalDestination(
     .filter(({ text }) => text !== destination.ip.text)
     .map((ip) => ({ ip, port: destination.port }))
   const upstream: Upstream = {
-    ...SETTINGS,
+    ...AMBIENT_SETTINGS,
     name: upstreamName,
     endpoints: [
       {

@@ -4,7 +4,8 @@
  */
 import type { Clock } from '../core/clock.ts'
 
-const REFUSE_AT_SHARE = 0.9
+/** Share of the descriptors beyond which connections are refused. */
+export const REFUSE_AT_SHARE = 0.9
 /** A downstream and an upstream socket. */
 const DESCRIPTORS_PER_CONNECTION = 2
 const SAMPLE_INTERVAL_MS = 1_000

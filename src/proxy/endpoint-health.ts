@@ -28,8 +28,10 @@ interface Failed {
   reason: FamilyFailure
 }
 
-const DEFAULT_INITIAL_MS = 10_000
-const DEFAULT_MAX_MS = 300_000
+/** How long a first failure counts. */
+export const DEFAULT_INITIAL_MS = 10_000
+/** The longest that a failure counts. */
+export const DEFAULT_MAX_MS = 300_000
 const MAX_CHANGES = 1_024
 
 /**

@@ -17,8 +17,10 @@ import type { Keepalive } from '../mesh/upstream.ts'
 import type { ListenerState, ProxyStats } from './proxy-stats.ts'
 import type { ListeningSocket, ListenResult, Transport, TransportSocket } from './transport.ts'
 
-const ABSENT_PROBE_MS = 30_000
-const FAILED_BACKOFF = { initialMs: 1_000, maxMs: 30_000 } as const
+/** How long until a family or address that is absent is looked for again (rule 2). */
+export const ABSENT_PROBE_MS = 30_000
+/** How long until a bind that failed is tried again. */
+export const FAILED_BACKOFF = { initialMs: 1_000, maxMs: 30_000 } as const
 
 export interface ListenerSetDeps {
   readonly transport: Transport

@@ -23,8 +23,10 @@ import type { ListenerAddressStatus } from './listener-set.ts'
 import type { ProxyStats } from './proxy-stats.ts'
 import type { Transport, TransportSocket } from './transport.ts'
 
-const SWEEP_INTERVAL_MS = 1_000
-const DEFAULT_BACKLOG = 4_096
+/** How often time limits of connections are checked. */
+export const SWEEP_INTERVAL_MS = 1_000
+/** Length of the accept queue where a listener does not say. */
+export const DEFAULT_BACKLOG = 4_096
 
 export interface ProxyDeps {
   readonly transport: Transport

@@ -7,6 +7,8 @@ export interface CommandContext {
   readonly stderr: (text: string) => void
   /** Calls back for each request to end; the argument says whose it is. */
   readonly onStopRequest: (callback: (source: string) => void) => void
+  /** Calls back for each request to open log files again (SIGUSR1, as Envoy has it). */
+  readonly onReopenRequest: (callback: () => void) => void
 }
 
 /** Flags as they were given, by name without dashes. */

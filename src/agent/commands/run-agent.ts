@@ -14,6 +14,9 @@ export async function runAgent(context: CommandContext, flags: Flags): Promise<n
     return 1
   }
   const app = await startApp({ clock: systemClock }, configuration.value)
+  context.onReopenRequest(() => {
+    app.reopenLogs()
+  })
   await new Promise<void>((resolve) => {
     context.onStopRequest((source) => {
       void app.stop(source).then(resolve)
