@@ -39,13 +39,6 @@ class FakeFiles {
     this.#files.delete(file)
   }
 
-  /** What a source takes of the file system and of time. */
-  with<C extends Clock>(
-    clock: C,
-  ): Pick<MeshFileSourceDeps, 'readFile' | 'fingerprint'> & { readonly clock: C } {
-    return { readFile: this.readFile, fingerprint: this.fingerprint, clock }
-  }
-
   readonly readFile = (file: string): Promise<string> => {
     this.reads.push(file)
     const found = this.#files.get(file)
