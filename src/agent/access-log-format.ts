@@ -18,6 +18,8 @@ export type LineFormatter = (record: ClosedConnectionRecord) => string
 
 const MESSAGE = 'connection complete'
 const ABSENT = '-'
+/** What ztunnel writes without quotes. */
+const ADDRESS_FIELDS: ReadonlySet<string> = new Set(['src.addr', 'dst.addr', 'dst.original', 'source'])
 
 /** The agent's own line: text like ztunnel's, or JSON with the same keys. */
 export function formatOwnLine(
@@ -29,7 +31,7 @@ export function formatOwnLine(
   const fields = ownFields(record)
   return options.format === 'json'
     ? `${JSON.stringify({ level, time, scope: 'access', message: MESSAGE, ...fields })}\n`
-    : `${time}\t${level}\taccess\t${MESSAGE}\t${formatFields(fields)}\n`
+    : `${time}\t${level}\taccess\t${MESSAGE}\t${formatFields(fields, ADDRESS_FIELDS)}\n`
 }
 
 /** Prepares a template of Envoy's once, for many connections. */

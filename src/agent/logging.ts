@@ -57,11 +57,14 @@ export function stderrDestination(): LoggingDeps['destination'] {
   return pino.destination({ dest: 2, sync: true })
 }
 
-/** `key=value` pairs as ztunnel writes them: text quoted, numbers not; what is undefined is left out. */
-export function formatFields(fields: LogFields): string {
+/**
+ * `key=value` pairs as ztunnel writes them: text quoted, numbers and the values of `bareKeys` (addresses) not; what is
+ * undefined is left out.
+ */
+export function formatFields(fields: LogFields, bareKeys?: ReadonlySet<string>): string {
   return Object.entries(fields)
     .filter(([, value]) => value !== undefined)
-    .map(([key, value]) => `${key}=${formatValue(value)}`)
+    .map(([key, value]) => `${key}=${bareKeys?.has(key) === true ? String(value) : formatValue(value)}`)
     .join(' ')
 }
 
