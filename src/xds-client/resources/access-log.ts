@@ -1,4 +1,5 @@
 /** Decodes envoy.config.accesslog.v3.AccessLog: to a file or to one of the standard streams, as text or JSON. */
+import { unknownOperators } from '../../mesh/access-log-operators.ts'
 import { readTypedConfig } from './typed-config.ts'
 
 import type { AccessLog, AccessLogFormat } from '../../mesh/listener.ts'
@@ -83,13 +84,23 @@ function decodeFormatString(message: MessageReader): AccessLogFormat | undefined
 }
 
 function textFormat(field: Field | undefined): AccessLogFormat | undefined {
-  const template = field?.string()
+  const template = field && readTemplate(field)
   return template === undefined || template === '' ? undefined : { kind: 'text', template }
 }
 
 function jsonFormat(field: Field | undefined): AccessLogFormat | undefined {
   if (field === undefined) return undefined
   const template: Record<string, string> = {}
-  for (const [key, value] of field.entries()) template[key] = value.string() ?? ''
+  for (const [key, value] of field.entries()) template[key] = readTemplate(value) ?? ''
   return { kind: 'json', template }
+}
+
+/** A template whose command operators are all known: one that is not would be written as it stands. */
+function readTemplate(field: Field): string | undefined {
+  const template = field.string()
+  const unknown = template === undefined ? [] : unknownOperators(template)
+  if (unknown.length === 0) return template
+  return field.error(
+    `has unknown command operators: ${unknown.join(', ')}; remove them, or write %% for a percent sign`,
+  )
 }
