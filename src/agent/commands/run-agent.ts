@@ -5,8 +5,31 @@ import { loadConfiguration } from '../configuration.ts'
 
 import type { CommandContext, Flags } from './command.ts'
 
-/** Resolves with 0 after a drain, 1 when the agent could not start. */
+/** Resolves with 0 after a drain, or when asked to end before anything was served; 1 when the agent could not start. */
 export async function runAgent(context: CommandContext, flags: Flags): Promise<number> {
+  let stop: (source: string) => void = () => undefined
+  const endedEarly = new Promise<number>((resolve) => {
+    stop = (source) => {
+      context.stderr(`twinstack agent: ${source} during the start, nothing was served\n`)
+      resolve(0)
+    }
+  })
+  // Asked for before anything else: in a container the kernel drops a SIGTERM that nobody waits for.
+  context.onStopRequest((source) => {
+    stop(source)
+  })
+  const served = serve(context, flags, (callback) => {
+    stop = callback
+  })
+  // A start that has been ended goes on until the process exits.
+  return Promise.race([served, endedEarly])
+}
+
+async function serve(
+  context: CommandContext,
+  flags: Flags,
+  onStopRequest: (callback: (source: string) => void) => void,
+): Promise<number> {
   const configuration = await loadConfiguration({ clock: systemClock }, { env: context.env, flags })
   if (!configuration.ok) {
     for (const line of configuration.errors) context.stderr(`${line}\n`)
@@ -17,12 +40,8 @@ export async function runAgent(context: CommandContext, flags: Flags): Promise<n
   context.onReopenRequest(() => {
     app.reopenLogs()
   })
-  await new Promise<void>((resolve) => {
-    context.onStopRequest((source) => {
-      void app.stop(source).then(resolve)
-    })
-    void app.stopped.then(resolve)
-  })
+  onStopRequest((source) => void app.stop(source))
+  await app.stopped
   await app.close()
   return 0
 }
