@@ -1,7 +1,8 @@
 /** One proxy, one server and one load process on loopback, and the services that connect them. */
 import path from 'node:path'
 
-import { LOOPBACK, freePort } from '../../test/fixtures/loopback.ts'
+import { LOOPBACK } from '../../test/fixtures/loopback.ts'
+import { findFreePorts } from './ports.ts'
 import { ProxyProcess } from './proxy-process.ts'
 import { RoleProcess } from './role-process.ts'
 
@@ -27,6 +28,9 @@ export interface LabOptions extends ProxyProcessOptions {
   /** Families of this machine. */
   readonly families: readonly Family[]
 }
+
+/** Admin, metrics, readiness. */
+const OPERATOR_PORTS = 3
 
 const ROLES_FOLDER = path.join(import.meta.dirname, '../roles')
 
@@ -56,10 +60,13 @@ export class Lab {
   /** Starts the three processes; resolves when every service is reachable. The caller closes the lab. */
   static async start(services: readonly LabService[], options: LabOptions): Promise<Lab> {
     const { families } = options
-    const placed: (LabService & MeshService)[] = []
-    for (const service of services) {
-      placed.push({ ...service, appPort: await freePort(), listenPort: await freePort() })
-    }
+    const ports = await findFreePorts(2 * services.length + OPERATOR_PORTS, families)
+    const portAt = (index: number): number => ports[index] ?? 0
+    const placed = services.map((service, index) => ({
+      ...service,
+      appPort: portAt(2 * index),
+      listenPort: portAt(2 * index + 1),
+    }))
     const server = new RoleProcess<ServerMethods>({
       name: 'server',
       path: path.join(ROLES_FOLDER, 'server.js'),
@@ -72,7 +79,10 @@ export class Lab {
           boundFamilies.map((family) => ({ behaviour, host: LOOPBACK[family], port: appPort })),
         ),
       )
-      const proxy = await ProxyProcess.start(placed, families, options)
+      const proxy = await ProxyProcess.start(
+        { services: placed, families, operatorPorts: ports.slice(-OPERATOR_PORTS) },
+        options,
+      )
       return new Lab({ families, server, load, proxy }, placed)
     } catch (reason) {
       await Promise.all([server.close(), load.close()])

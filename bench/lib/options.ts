@@ -17,7 +17,7 @@ export interface BenchOptions {
 /** What `--help` prints. */
 export const USAGE = `usage: npm run bench -- [options]
   --rounds N          measurements of each kind, medians are shown (3)
-  --seconds S         length of a measurement (1)
+  --seconds S         length of a measurement (0.8)
   --connections N     connections of the memory bench (2000)
   --transfer-mib N    size of the byte-exact transfer, each way (1024)
   --only A,B          of bulk, connections, requests, idle, fallback, transfer (all)
@@ -32,7 +32,7 @@ export function parseBenchOptions(args: readonly string[]): BenchOptions | 'help
     args: [...args],
     options: {
       rounds: { type: 'string', default: '3' },
-      seconds: { type: 'string', default: '1' },
+      seconds: { type: 'string', default: '0.8' },
       connections: { type: 'string', default: '2000' },
       'transfer-mib': { type: 'string', default: '1024' },
       only: { type: 'string' },

@@ -13,6 +13,8 @@ export interface FamilyCounters {
 export interface ProxyCounters {
   readonly byFamily: Readonly<Record<Family, FamilyCounters>>
   readonly fallbacks: number
+  /** Clients that are connected now. */
+  readonly activeConnections: number
 }
 
 /** Reads the counters out of Prometheus' text format; a metric that is not there is an error. */
@@ -35,10 +37,14 @@ export function parseProxyCounters(text: string): ProxyCounters {
     }
   }
   const [ipv4, ipv6] = [countersOf('ipv4'), countersOf('ipv6')]
-  return { byFamily: { ipv4, ipv6 }, fallbacks: sum('twinstack_family_fallbacks_total') }
+  return {
+    byFamily: { ipv4, ipv6 },
+    fallbacks: sum('twinstack_family_fallbacks_total'),
+    activeConnections: sum('twinstack_downstream_connections_active'),
+  }
 }
 
-/** What `after` has more than `before`. */
+/** What `after` has more than `before`; connections that are active are those of `after`. */
 export function subtractCounters(after: ProxyCounters, before: ProxyCounters): ProxyCounters {
   const difference = (family: Family): FamilyCounters => ({
     connections: after.byFamily[family].connections - before.byFamily[family].connections,
@@ -48,6 +54,7 @@ export function subtractCounters(after: ProxyCounters, before: ProxyCounters): P
   return {
     byFamily: { ipv4: difference('ipv4'), ipv6: difference('ipv6') },
     fallbacks: after.fallbacks - before.fallbacks,
+    activeConnections: after.activeConnections,
   }
 }
 

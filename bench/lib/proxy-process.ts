@@ -5,7 +5,7 @@ import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 
-import { LOOPBACK, freePort } from '../../test/fixtures/loopback.ts'
+import { LOOPBACK } from '../../test/fixtures/loopback.ts'
 import { renderMeshConfig } from './mesh-config.ts'
 import { countBoundSockets, parseProxyCounters } from './proxy-counters.ts'
 import { RoleProcess } from './role-process.ts'
@@ -21,6 +21,14 @@ export interface ProxyProcessOptions {
   readonly engine?: string
   /** Where the proxy writes a CPU profile when it ends; absent: none. */
   readonly profileFolder?: string
+}
+
+/** What the proxy is to serve. */
+export interface ProxyPlan {
+  readonly services: readonly MeshService[]
+  readonly families: readonly Family[]
+  /** Three free ports: admin, metrics, readiness. */
+  readonly operatorPorts: readonly number[]
 }
 
 const AGENT_PATH = path.join(import.meta.dirname, '../../src/agent/main.js')
@@ -41,14 +49,13 @@ export class ProxyProcess {
 
   /** Starts the agent on a mesh; resolves when every listener is bound in every family. */
   static async start(
-    services: readonly MeshService[],
-    families: readonly Family[],
+    { services, families, operatorPorts }: ProxyPlan,
     options: ProxyProcessOptions,
   ): Promise<ProxyProcess> {
     const folder = await mkdtemp(path.join(tmpdir(), 'twinstack-bench-'))
     const configPath = path.join(folder, 'mesh.json')
     await writeFile(configPath, renderMeshConfig(services, families))
-    const [adminPort, metricsPort, readinessPort] = [await freePort(), await freePort(), await freePort()]
+    const [adminPort = 0, metricsPort = 0, readinessPort = 0] = operatorPorts
     const child = new RoleProcess<ProbeMethods>({
       name: 'proxy',
       path: AGENT_PATH,

@@ -33,16 +33,15 @@ export interface WindowResult {
 
 /** Compilers and TCP windows get this share of the window before it opens, and not more than the limit. */
 const WARM_UP_SHARE = 0.3
-const WARM_UP_LIMIT_SECONDS = 0.4
+const WARM_UP_LIMIT_SECONDS = 0.3
 /** How long the proxy may take to learn of the last bytes. */
-const PROOF_LIMIT_MS = 2_000
-const PROOF_INTERVAL_MS = 20
+const PROOF_LIMIT_MS = 5_000
+const PROOF_INTERVAL_MS = 10
 
 /** Runs the load and measures it. Rejects when the proxy's own counters do not agree with the way that was asked for. */
 export async function measureWindow(lab: Lab, plan: WindowPlan): Promise<WindowResult> {
   const target = lab.target(plan.service, plan.family, plan.via)
-  const serverAtStart = await lab.server.call('sample', { collect: false })
-  const countersAtStart = await lab.proxy.counters()
+  const { server: serverAtStart, counters: countersAtStart } = await untilQuiet(lab)
 
   await lab.load.call('start', { kind: plan.kind, target, connections: plan.connections })
   await sleep(Math.min(plan.seconds * WARM_UP_SHARE, WARM_UP_LIMIT_SECONDS) * 1_000)
@@ -50,9 +49,9 @@ export async function measureWindow(lab: Lab, plan: WindowPlan): Promise<WindowR
   await sleep(plan.seconds * 1_000)
   const closed = await readAll(lab, lab.load.call('stop', null))
 
-  const serverAtEnd = await lab.server.call('sample', { collect: false })
+  const { server: serverAtEnd } = await untilQuiet(lab)
   await proveWay(lab, plan, countersAtStart, {
-    connections: plan.kind === 'connect-request-close' ? closed.load.completed : plan.connections,
+    connections: serverAtEnd.connections - serverAtStart.connections,
     receivedBytes: serverAtEnd.receivedBytes - serverAtStart.receivedBytes,
     sentBytes: closed.load.receivedBytes,
   })
@@ -93,6 +92,24 @@ export async function proveWay(
         `the proxy counted ${JSON.stringify(seen.byFamily)} where the ends saw ${expected} over ${family}`,
       )
     }
+    await sleep(PROOF_INTERVAL_MS)
+  }
+}
+
+/** Resolves when no connection of an earlier run is left anywhere, so that none of them is counted in the next one. */
+async function untilQuiet(
+  lab: Lab,
+): Promise<{ readonly server: ServerSample; readonly counters: ProxyCounters }> {
+  const deadlineMs = performance.now() + PROOF_LIMIT_MS
+  // A connection can be on its way from the proxy to the server: it must be quiet twice.
+  for (let quietReadings = 0; ;) {
+    const counters = await lab.proxy.counters()
+    const server = await lab.server.call('sample', { collect: false })
+    const open = counters.activeConnections + server.openConnections
+    quietReadings = open === 0 ? quietReadings + 1 : 0
+    if (quietReadings === 2) return { server, counters }
+    if (performance.now() > deadlineMs)
+      throw new Error(`${open} connections are left of a run that has ended`)
     await sleep(PROOF_INTERVAL_MS)
   }
 }

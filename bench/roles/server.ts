@@ -28,6 +28,7 @@ export interface ServicePlan {
 export interface ServerSample extends ProcessSample {
   readonly receivedBytes: number
   readonly connections: number
+  readonly openConnections: number
 }
 
 /** What the server's process answers. */
@@ -45,6 +46,7 @@ const SOURCE_CHUNK = Buffer.alloc(256 * 1_024, 'twinstack')
 
 let receivedBytes = 0
 let connections = 0
+let openConnections = 0
 let transferBytes = 0
 let verdict = newVerdict()
 
@@ -91,6 +93,8 @@ const BEHAVIOURS: Readonly<Record<ServiceBehaviour, (socket: net.Socket) => void
 async function listen({ behaviour, host, port }: ServicePlan): Promise<void> {
   const server = net.createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     connections++
+    openConnections++
+    socket.on('close', () => openConnections--)
     // Clients reset when they have what they wanted; there is nobody to tell.
     socket.on('error', () => undefined)
     BEHAVIOURS[behaviour](socket)
@@ -105,7 +109,7 @@ serveRole<ServerMethods>(
       await Promise.all(plans.map(listen))
       return null
     },
-    sample: (options) => ({ ...sampleProcess(options), receivedBytes, connections }),
+    sample: (options) => ({ ...sampleProcess(options), receivedBytes, connections, openConnections }),
     expectTransfer: ({ bytes }) => {
       transferBytes = bytes
       verdict = newVerdict()
