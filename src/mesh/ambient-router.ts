@@ -13,7 +13,7 @@ import { serviceKey } from './workload.ts'
 import type { SocketAddress } from '../core/address.ts'
 import type { Vantage } from './ambient-endpoints.ts'
 import type { PolicyDecision } from './policy.ts'
-import type { RejectReason, Route, RouteFacts, RouteLabels, Router } from './router.ts'
+import type { RejectReason, Route, RouteFacts, RouteLabels, RoutePlan, Router } from './router.ts'
 import type { MeshSnapshot, MeshStore } from './store.ts'
 import type { Upstream, UpstreamSettings } from './upstream.ts'
 import type { GatewayAddress, Service, Workload } from './workload.ts'
@@ -74,9 +74,12 @@ export class AmbientRouter implements Router {
   }
 
   /** Decides by the snapshot in force. The first call after a change of the mesh costs its size. */
-  route(facts: RouteFacts): Route {
+  plan(facts: RouteFacts): RoutePlan {
     const question = this.#ask(facts)
-    return facts.listener.direction === 'inbound' ? this.#inbound(question) : this.#outbound(question)
+    const isInbound = facts.listener.direction === 'inbound'
+    return {
+      choices: [{ weight: 1, route: isInbound ? this.#inbound(question) : this.#outbound(question) }],
+    }
   }
 
   isStillAllowed(facts: RouteFacts): boolean {

@@ -9,10 +9,17 @@ import { serviceOfClusterName } from './istio-names.ts'
 import { OriginalDestinations } from './original-destinations.ts'
 
 import type { IpAddress, SocketAddress } from '../core/address.ts'
-import type { Random } from '../core/random.ts'
 import type { Cluster } from './cluster.ts'
 import type { FilterChain, Listener, TcpProxy } from './listener.ts'
-import type { ConnectionSettings, RejectReason, Route, RouteFacts, RouteLabels, Router } from './router.ts'
+import type {
+  ConnectionSettings,
+  RejectReason,
+  Route,
+  RouteFacts,
+  RouteLabels,
+  RoutePlan,
+  Router,
+} from './router.ts'
 import type { MeshSnapshot, MeshStore } from './store.ts'
 
 const WILDCARD = { ipv4: '0.0.0.0', ipv6: '[::]' } as const
@@ -26,7 +33,6 @@ export interface EnvoyRouterOptions {
 /** A {@link Router} over listeners, clusters and load assignments. */
 export class EnvoyRouter implements Router {
   readonly #store: MeshStore
-  readonly #random: Random
   readonly #upstreams = new ClusterUpstreams()
   readonly #originalDestinations: OriginalDestinations
   readonly #labels = new WeakMap<Cluster, RouteLabels>()
@@ -34,26 +40,29 @@ export class EnvoyRouter implements Router {
   #listeners: MeshSnapshot['listener'] | undefined
   #listenerByAddress: ReadonlyMap<string, Listener> = new Map()
 
-  constructor(deps: { readonly store: MeshStore; readonly random: Random }, options: EnvoyRouterOptions) {
+  constructor(deps: { readonly store: MeshStore }, options: EnvoyRouterOptions) {
     this.#store = deps.store
-    this.#random = deps.random
     this.#originalDestinations = new OriginalDestinations({ upstreams: this.#upstreams }, options)
   }
 
-  route(facts: RouteFacts): Route {
+  plan(facts: RouteFacts): RoutePlan {
     const snapshot = this.#store.snapshot
     const listener = this.#listenerFor(facts, snapshot)
     const chain = matchFilterChain(listener, facts)
     if (chain === undefined) {
       const settings = { accessLogs: listener.accessLogs }
       const destination = formatSocketAddress(facts.destination)
-      return reject('no_route', `no filter chain of listener ${listener.name} for ${destination}`, settings)
+      const detail = `no filter chain of listener ${listener.name} for ${destination}`
+      return { choices: [{ weight: 1, route: reject('no_route', detail, settings) }] }
     }
     const settings = this.#settingsOf(listener, chain)
-    const clusterName = this.#pickCluster(chain.tcpProxy)
-    const cluster = snapshot.cluster.get(clusterName)
-    if (cluster === undefined) return reject('no_cluster', `cluster ${clusterName}`, settings)
-    return this.#routeTo(cluster, { destination: facts.destination, settings, snapshot })
+    const context = { destination: facts.destination, settings, snapshot }
+    return {
+      choices: chain.tcpProxy.clusters.map(({ name, weight }) => ({
+        weight,
+        route: this.#routeTo(name, context),
+      })),
+    }
   }
 
   /** Always: the filter chains of this dialect decide at accept, and an update does not cut (rule 12). */
@@ -62,14 +71,16 @@ export class EnvoyRouter implements Router {
   }
 
   #routeTo(
-    cluster: Cluster,
-    facts: {
+    clusterName: string,
+    context: {
       readonly destination: SocketAddress
       readonly settings: ConnectionSettings
       readonly snapshot: MeshSnapshot
     },
   ): Route {
-    const { destination, settings, snapshot } = facts
+    const { destination, settings, snapshot } = context
+    const cluster = snapshot.cluster.get(clusterName)
+    if (cluster === undefined) return reject('no_cluster', `cluster ${clusterName}`, settings)
     const labels = this.#labelsOf(cluster)
     if (cluster.discovery.kind === 'original-destination') {
       const { portOverride } = cluster.discovery
@@ -107,17 +118,6 @@ export class EnvoyRouter implements Router {
       this.#listenerByAddress = index
     }
     return this.#listenerByAddress
-  }
-
-  #pickCluster(tcpProxy: TcpProxy): string {
-    const { clusters } = tcpProxy
-    const total = clusters.reduce((sum, { weight }) => sum + weight, 0)
-    let rest = clusters.length > 1 ? this.#random.next() * total : 0
-    for (const { name, weight } of clusters) {
-      if (rest < weight) return name
-      rest -= weight
-    }
-    return clusters.at(-1)?.name ?? ''
   }
 
   #settingsOf(listener: Listener, chain: FilterChain): ConnectionSettings {

@@ -37,6 +37,8 @@ export interface Listener {
    * (Envoy's use_original_dst). Absent: the listener answers for all of its connections.
    */
   readonly hasHandOff?: boolean
+  /** True: upstream connections are made from the client's address where the families match (Envoy's original_src). */
+  readonly preservesSource?: boolean
   /** Length of the accept queue; absent: the default of the proxy. */
   readonly backlog?: number
   readonly keepalive?: Keepalive

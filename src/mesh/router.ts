@@ -1,5 +1,6 @@
 /** The one question that the proxy asks of the mesh: where does this connection go. The proxy does not know who answers. */
 import type { SocketAddress } from '../core/address.ts'
+import type { Random } from '../core/random.ts'
 import type { ServiceLabels, WorkloadLabels } from './endpoint.ts'
 import type { AccessLog, Listener } from './listener.ts'
 import type { Upstream } from './upstream.ts'
@@ -63,12 +64,42 @@ export type Route =
       readonly labels: RouteLabels
     }
 
+/** One way for a connection to go, and its share of them. */
+export interface RouteChoice {
+  /** Relative to the other choices; above 0 for at least one of them. */
+  readonly weight: number
+  readonly route: Route
+}
+
+/**
+ * Everywhere that connections of the same facts may go. One choice nearly always; several where the mesh shares them out
+ * by weight. A plan holds until the mesh changes, so it can be kept; the draw is made for each connection.
+ */
+export interface RoutePlan {
+  /** At least one. */
+  readonly choices: readonly RouteChoice[]
+}
+
 export interface Router {
-  /** Decides by the snapshot in force at this moment. Never throws and never waits. */
-  route(facts: RouteFacts): Route
   /**
-   * True when policy lets a connection of these facts go on. The proxy asks it of live connections after a policy or
-   * workload has changed, with the facts of their accept. A router without policies always says true.
+   * Decides by the snapshot in force at this moment. Never throws and never waits. The answer depends on the name of
+   * the listener, the client's address without its port, and the destination; on nothing else of the facts.
+   */
+  plan(facts: RouteFacts): RoutePlan
+  /**
+   * True when policy lets a connection of these facts go on. The proxy asks it of live inbound connections after a policy
+   * or workload has changed, with the facts of their accept. A router without policies always says true.
    */
   isStillAllowed(facts: RouteFacts): boolean
+}
+
+/** The route of one connection: drawn by weight where the plan has several. */
+export function drawRoute({ choices }: RoutePlan, random: Random): Route {
+  const [first] = choices
+  if (first === undefined) throw new TypeError('a plan has at least one choice')
+  if (choices.length === 1) return first.route
+  const total = choices.reduce((sum, { weight }) => sum + weight, 0)
+  let rest = random.next() * total
+  const drawn = choices.find(({ weight }) => (rest -= weight) < 0)
+  return (drawn ?? first).route
 }

@@ -10,6 +10,8 @@ export interface Keepalive {
   readonly idleMs?: number
   readonly intervalMs?: number
   readonly probes?: number
+  /** How long sent data may stay unacknowledged before the connection is given up (TCP_USER_TIMEOUT, RFC 5482). */
+  readonly userTimeoutMs?: number
 }
 
 /** When repeated failures to connect take an endpoint out of the choice for a while (Envoy's outlier detection). */
@@ -19,8 +21,10 @@ export interface OutlierDetection {
   /** The n-th ejection lasts n times this. */
   readonly baseEjectionMs: number
   readonly maxEjectionMs: number
-  /** Share of the endpoints that may be out at once, 0–100; one may always be out. */
+  /** Share of the endpoints that may be out at once, 0–100. */
   readonly maxEjectionPercent: number
+  /** One may be out even where it is more than the share. */
+  readonly canAlwaysEjectOne: boolean
 }
 
 /** How to reach the endpoints of an upstream. */

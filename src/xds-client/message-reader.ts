@@ -6,10 +6,28 @@
  */
 import type { Path, Problem } from '../core/result.ts'
 
+/** What a decoder does with a field: `ignored` is accepted without effect, `refused` is an error when it has a value. */
+export type FieldUse = 'read' | 'ignored' | 'refused'
+
+/** One look of a decoder at a field of a message, which may hold it or not. */
+export interface FieldLookup {
+  readonly message: string
+  /** snake_case. */
+  readonly field: string
+  readonly use: FieldUse
+  readonly isPresent: boolean
+}
+
 /** What decoding one document found: all of it, in the order of the document's reading. */
 export class DecodeReport {
+  readonly #onLookup: ((lookup: FieldLookup) => void) | undefined
   readonly #problems: Problem[] = []
   readonly #ignoredFields = new Set<string>()
+
+  /** @param onLookup told of every field that the decoders know of the messages they meet; for listing a dialect */
+  constructor(onLookup?: (lookup: FieldLookup) => void) {
+    this.#onLookup = onLookup
+  }
 
   get problems(): readonly Problem[] {
     return this.#problems
@@ -31,6 +49,15 @@ export class DecodeReport {
 
   ignore(messageName: string, fieldName: string): void {
     this.#ignoredFields.add(`${messageName}.${fieldName}`)
+  }
+
+  /** True when somebody wants to know of lookups, which costs. */
+  get isObserved(): boolean {
+    return this.#onLookup !== undefined
+  }
+
+  lookedUp(message: string, field: string, use: FieldUse, isPresent: boolean): void {
+    this.#onLookup?.({ message, field, use, isPresent })
   }
 }
 
@@ -165,10 +192,12 @@ export class MessageReader {
   /** The field, or `undefined` when it is absent or null. */
   take(name: string): Field | undefined {
     const key = this.#keyOf(name)
+    const value = key === undefined ? undefined : this.#fields[key]
+    const isPresent = value !== undefined && value !== null
+    this.field.report.lookedUp(this.name, name, 'read', isPresent)
     if (key === undefined) return undefined
     this.#unread.delete(key)
-    const value = this.#fields[key]
-    if (value === undefined || value === null) return undefined
+    if (!isPresent) return undefined
     return new Field(value, [...this.field.path, key], this.field.report)
   }
 
@@ -198,6 +227,8 @@ export class MessageReader {
    * field that holds its default (false, 0, empty) changes nothing and passes.
    */
   finish(rest: RestOfMessage = {}): void {
+    const { report } = this.field
+    if (report.isObserved) this.#reportRest(report, rest)
     for (const key of this.#unread) {
       const name = snakeCase(key)
       const place = new Field(this.#fields[key], [...this.field.path, key], this.field.report)
@@ -208,6 +239,14 @@ export class MessageReader {
       else if (!isDefaultValue(place.value))
         place.errorAtKey(`${this.name}.${name} is not supported: ${remedy}`)
     }
+  }
+
+  #reportRest(report: DecodeReport, { ignored = [], unsupported = {} }: RestOfMessage): void {
+    const lookUp = (name: string, use: FieldUse): void => {
+      report.lookedUp(this.name, name, use, this.#keyOf(name) !== undefined)
+    }
+    for (const name of ignored) lookUp(name, 'ignored')
+    for (const name of Object.keys(unsupported)) lookUp(name, 'refused')
   }
 
   #keyOf(name: string): string | undefined {

@@ -6,6 +6,7 @@ import { seededRandom } from '../../src/core/random.ts'
 import { EnvoyRouter } from '../../src/mesh/envoy-router.ts'
 import { hostnamesOf } from '../../src/mesh/hostnames.ts'
 import { serviceOfClusterName } from '../../src/mesh/istio-names.ts'
+import { drawRoute } from '../../src/mesh/router.ts'
 import { MeshStore } from '../../src/mesh/store.ts'
 import { assignment, chain, cluster, endpoint, host, listener, staticCluster } from './envoy-fixtures.ts'
 
@@ -17,16 +18,16 @@ import type { MeshUpdate } from '../../src/mesh/store.ts'
 function mesh(updates: readonly MeshUpdate[], ownAddresses: readonly string[] = []) {
   const store = new MeshStore()
   store.apply(updates)
-  const router = new EnvoyRouter(
-    { store, random: seededRandom(1) },
-    { ownAddresses: ownAddresses.map(parseIp) },
-  )
-  const route = (listener: Listener, destination: string, client = '192.0.2.9:4000'): Route =>
-    router.route({
+  const random = seededRandom(1)
+  const router = new EnvoyRouter({ store }, { ownAddresses: ownAddresses.map(parseIp) })
+  const route = (listener: Listener, destination: string, client = '192.0.2.9:4000'): Route => {
+    const facts = {
       listener,
       client: parseSocketAddress(client),
       destination: parseSocketAddress(destination),
-    })
+    }
+    return drawRoute(router.plan(facts), random)
+  }
   return { store, router, route }
 }
 

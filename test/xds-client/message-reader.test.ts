@@ -4,7 +4,7 @@ import t from 'tap'
 import { DecodeReport, describe, rootField } from '../../src/xds-client/message-reader.ts'
 import { problemsOf } from './resources/envoy-documents.ts'
 
-import type { Field, MessageReader } from '../../src/xds-client/message-reader.ts'
+import type { Field, FieldLookup, MessageReader } from '../../src/xds-client/message-reader.ts'
 
 function read(value: unknown): { readonly field: Field; readonly report: DecodeReport } {
   const report = new DecodeReport()
@@ -130,5 +130,25 @@ t.test('has no errors after a warning', (t) => {
   field.warn('careful')
   t.strictSame(problemsOf(report), ['warning : careful'])
   t.equal(report.hasErrors, false)
+  t.end()
+})
+
+t.test('tells who asks of every field that a decoder knows, there or not', (t) => {
+  const lookups: FieldLookup[] = []
+  const report = new DecodeReport((lookup) => lookups.push(lookup))
+  const reader = rootField({ portValue: 1, note: '', filter: [] }, report).message('Thing')
+  reader?.take('port_value')
+  reader?.take('name')
+  reader?.finish({ ignored: ['note', 'other'], unsupported: { filter: 'remove it' } })
+  t.strictSame(
+    lookups.map(({ message, field, use, isPresent }) => [message, field, use, isPresent]),
+    [
+      ['Thing', 'port_value', 'read', true],
+      ['Thing', 'name', 'read', false],
+      ['Thing', 'note', 'ignored', true],
+      ['Thing', 'other', 'ignored', false],
+      ['Thing', 'filter', 'refused', true],
+    ],
+  )
   t.end()
 })

@@ -27,9 +27,9 @@ function decodeLogger({ typeName, config, place }: TypedConfig): AccessLog | und
     case `${LOGGERS}.file.v3.FileAccessLog`:
       return decodeFile(config)
     case `${LOGGERS}.stream.v3.StdoutAccessLog`:
-      return withFormat({ kind: 'stdout' }, config)
+      return logTo({ kind: 'stdout' }, config)
     case `${LOGGERS}.stream.v3.StderrAccessLog`:
-      return withFormat({ kind: 'stderr' }, config)
+      return logTo({ kind: 'stderr' }, config)
     default:
       return place.error(
         `access logger ${typeName} is not supported; write to a FileAccessLog, StdoutAccessLog or StderrAccessLog`,
@@ -41,7 +41,12 @@ function decodeFile(config: MessageReader): AccessLog | undefined {
   const place = config.require('path')
   const path = place?.string()
   if (path === '') place?.error('path is empty; write the file to log to, or /dev/stdout')
-  return path === undefined ? undefined : withFormat(targetOf(path), config)
+  const oldFormats = [
+    textFormat(config.take('format')),
+    jsonFormat(config.take('json_format')),
+    jsonFormat(config.take('typed_json_format')),
+  ]
+  return path === undefined ? undefined : logTo(targetOf(path), config, oldFormats)
 }
 
 function targetOf(path: string): AccessLog['target'] {
@@ -50,14 +55,16 @@ function targetOf(path: string): AccessLog['target'] {
   return { kind: 'file', path }
 }
 
-function withFormat(target: AccessLog['target'], config: MessageReader): AccessLog {
+/** `oldFormats`: what a file has beside log_format, under names that are older. */
+function logTo(
+  target: AccessLog['target'],
+  config: MessageReader,
+  oldFormats: readonly (AccessLogFormat | undefined)[] = [],
+): AccessLog {
   const logFormat = config.takeMessage('log_format', 'SubstitutionFormatString')
-  const formats = [
-    logFormat && decodeFormatString(logFormat),
-    textFormat(config.take('format')),
-    jsonFormat(config.take('json_format')),
-    jsonFormat(config.take('typed_json_format')),
-  ].filter((format) => format !== undefined)
+  const formats = [logFormat && decodeFormatString(logFormat), ...oldFormats].filter(
+    (format) => format !== undefined,
+  )
   config.finish()
   const [format] = formats
   if (formats.length > 1) config.field.error('an access log has one format; remove all but one')

@@ -45,11 +45,10 @@ const NO_CONTROL_PLANE =
   'this build has no control plane connection; write listeners and clusters under static_resources, and endpoints in a file named by path_config_source'
 
 /** Decodes a bootstrap; `bootstrap` is there when the report has no errors. */
-export function decodeBootstrap(document: unknown): {
-  readonly report: DecodeReport
-  readonly bootstrap?: EnvoyBootstrap
-} {
-  const report = new DecodeReport()
+export function decodeBootstrap(
+  document: unknown,
+  report = new DecodeReport(),
+): { readonly report: DecodeReport; readonly bootstrap?: EnvoyBootstrap } {
   const message = rootField(document, report).message('Bootstrap')
   if (message === undefined) return { report }
   const node = decodeNode(message)
@@ -68,12 +67,12 @@ export function decodeBootstrap(document: unknown): {
 export function decodeAssignments(
   document: unknown,
   expectedNames: readonly string[] = [],
+  report = new DecodeReport(),
 ): { readonly report: DecodeReport; readonly assignments?: readonly LoadAssignment[] } {
-  const report = new DecodeReport()
   const message = rootField(document, report).message('DiscoveryResponse')
   if (message === undefined) return { report }
   const list = message.require('resources')
-  const named = new NameSet('ClusterLoadAssignment')
+  const named = new NameSet('ClusterLoadAssignment', 'ClusterLoadAssignment')
   const assignments = (list?.list() ?? []).flatMap((field) => {
     const typed = readAny(field)
     if (typed === undefined) return []
@@ -102,7 +101,7 @@ function decodeStaticResources(
 ): Pick<EnvoyBootstrap, 'listeners' | 'clusters' | 'assignmentFiles'> {
   const message = bootstrap.takeMessage('static_resources', 'StaticResources')
   const files = new Map<string, Set<string>>()
-  const clusterNames = new NameSet('cluster')
+  const clusterNames = new NameSet('cluster', 'Cluster')
   const clusters = (message?.takeList('clusters') ?? []).flatMap((field) => {
     clusterNames.addField(field)
     return (
@@ -114,7 +113,7 @@ function decodeStaticResources(
       }) ?? []
     )
   })
-  const listenerNames = new NameSet('listener')
+  const listenerNames = new NameSet('listener', 'Listener')
   const owners = new Map<string, Listener>()
   const listeners = (message?.takeList('listeners') ?? []).flatMap((field) => {
     listenerNames.addField(field)
@@ -154,10 +153,13 @@ function checkAddressIsFree(facts: {
 /** Names that must differ, with the place of the second. */
 class NameSet {
   readonly #kind: string
+  readonly #messageName: string
   readonly #names = new Set<string>()
 
-  constructor(kind: string) {
+  /** @param kind what problems call the resource */
+  constructor(kind: string, messageName: string) {
     this.#kind = kind
+    this.#messageName = messageName
   }
 
   has(name: string): boolean {
@@ -167,7 +169,9 @@ class NameSet {
   /** Looks at the name of a resource without reading it, so that the decoder of the resource still does. */
   addField(field: Field): void {
     const reader =
-      typeof field.value === 'object' && !Array.isArray(field.value) ? field.message(this.#kind) : undefined
+      typeof field.value === 'object' && !Array.isArray(field.value)
+        ? field.message(this.#messageName)
+        : undefined
     if (reader !== undefined) this.add(reader, 'name')
   }
 

@@ -143,9 +143,9 @@ function decodeOriginalDestination(field: Field | undefined): ClusterDiscovery {
   const config = field?.message('OriginalDstLbConfig')
   const portOverride = config?.take('upstream_port_override')?.integer({ min: 1, max: MAX_PORT })
   config?.finish({
-    ignored: ['http_header_name'],
     unsupported: {
       use_http_header: 'the original destination is that of the connection; remove it',
+      http_header_name: 'the original destination is that of the connection; remove it',
       metadata_key: 'the original destination is that of the connection; remove it',
     },
   })

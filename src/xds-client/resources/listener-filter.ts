@@ -1,7 +1,7 @@
-/** Decodes envoy.config.listener.v3.ListenerFilter: original_dst counts, inspectors do no harm, others are refused. */
+/** Decodes envoy.config.listener.v3.ListenerFilter: original_dst and original_src count, inspectors do no harm. */
 import { readTypedConfig } from './typed-config.ts'
 
-import type { Field } from '../message-reader.ts'
+import type { Field, MessageReader } from '../message-reader.ts'
 
 const FILTERS = 'envoy.extensions.filters.listener'
 /** They look at the first bytes to fill in what only the unsupported parts of a filter chain match ask for. */
@@ -10,20 +10,28 @@ const INSPECTORS: readonly string[] = [
   `${FILTERS}.http_inspector.v3.HttpInspector`,
 ]
 
+const MAX_MARK = 4_294_967_295
+
 /** What the listener filters of a listener do together. */
 export interface ListenerFilters {
   /** The original destination of a redirected connection takes the place of the local address. */
   readonly restoresDestination: boolean
+  /** Upstream connections are made from the client's address. */
+  readonly preservesSource: boolean
 }
 
 /** Decodes the listener filters of a listener. */
 export function decodeListenerFilters(fields: readonly Field[]): ListenerFilters {
-  return { restoresDestination: fields.map(isOriginalDestination).includes(true) }
+  const effects = fields.map(effectOf)
+  return {
+    restoresDestination: effects.includes('restores-destination'),
+    preservesSource: effects.includes('preserves-source'),
+  }
 }
 
-function isOriginalDestination(field: Field): boolean {
+function effectOf(field: Field): 'restores-destination' | 'preserves-source' | 'none' {
   const message = field.message('ListenerFilter')
-  if (message === undefined) return false
+  if (message === undefined) return 'none'
   message.take('name')
   const isDiscovered = message.has('config_discovery')
   const typed = isDiscovered ? undefined : readTypedConfig(message)
@@ -32,14 +40,30 @@ function isOriginalDestination(field: Field): boolean {
   message.finish({
     unsupported: {
       config_discovery: 'write the configuration as typed_config',
-      filter_disabled: 'the original destination is always restored; remove it',
+      filter_disabled: 'the filter always holds; remove it',
     },
   })
   if (typed?.typeName === `${FILTERS}.original_dst.v3.OriginalDst`) {
     typed.config.finish()
-    return true
+    return 'restores-destination'
+  }
+  if (typed?.typeName === `${FILTERS}.original_src.v3.OriginalSrc`) {
+    decodeOriginalSource(typed.config)
+    return 'preserves-source'
   }
   if (typed !== undefined && !isInspector)
-    field.error(`listener filter ${typed.typeName} is not supported; only original_dst and inspectors are`)
-  return false
+    field.error(
+      `listener filter ${typed.typeName} is not supported; only original_dst, original_src and inspectors are`,
+    )
+  return 'none'
+}
+
+function decodeOriginalSource(config: MessageReader): void {
+  const keepsPort = config.take('bind_port')
+  if (keepsPort?.boolean() === true)
+    keepsPort.error('the port of the client is not kept: two connections could need the same one; remove it')
+  const mark = config.take('mark')
+  if (mark !== undefined && (mark.integer({ min: 0, max: MAX_MARK }) ?? 0) !== 0)
+    mark.error('one mark is for all upstream connections: set PACKET_MARK')
+  config.finish()
 }

@@ -77,6 +77,7 @@ export function decodeListener(field: Field, observer?: ListenerObserver): Liste
     direction: DIRECTIONS[direction ?? 'UNSPECIFIED'],
     bindToPort,
     ...(hasHandOff && { hasHandOff }),
+    ...(filters.preservesSource && { preservesSource: true }),
     ...(backlog !== undefined && { backlog }),
     ...(keepaliveSettings !== undefined && { keepalive: keepaliveSettings }),
     ...chains,

@@ -26,10 +26,11 @@ export function decodeOutlierDetection(message: MessageReader): OutlierDetection
     positiveMs(message.take('max_ejection_time')) ?? Math.max(DEFAULT_MAX_EJECTION_MS, baseEjectionMs)
   const maxEjectionPercent =
     message.take('max_ejection_percent')?.integer(PERCENT) ?? DEFAULT_MAX_EJECTION_PERCENT
+  const canAlwaysEjectOne = message.take('always_eject_one_host')?.boolean() ?? false
   finishOutlierDetection(message)
   const consecutiveConnectFailures = isSplit ? failures.localOrigin : failures.all
   if (consecutiveConnectFailures === 0) return undefined
-  return { consecutiveConnectFailures, baseEjectionMs, maxEjectionMs, maxEjectionPercent }
+  return { consecutiveConnectFailures, baseEjectionMs, maxEjectionMs, maxEjectionPercent, canAlwaysEjectOne }
 }
 
 /** The limit, 0 when it is off. Envoy can enforce it for a share of the cases, by chance; here it is all or none. */
@@ -63,7 +64,6 @@ function finishOutlierDetection(message: MessageReader): void {
       'failure_percentage_request_volume',
       'max_ejection_time_jitter',
       'successful_active_health_check_uneject_host',
-      'always_eject_one_host',
       'detect_degraded_hosts',
     ],
     unsupported: {

@@ -414,7 +414,19 @@ const badInputs: readonly BadInput[] = [
     'another listener filter',
     withListener({ listener_filters: [typed('filters.listener.proxy_protocol.v3.ProxyProtocol')] }),
     [
-      `error ${L}.listener_filters[0]: listener filter envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol is not supported; only original_dst and inspectors are`,
+      `error ${L}.listener_filters[0]: listener filter envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol is not supported; only original_dst, original_src and inspectors are`,
+    ],
+  ],
+  [
+    'what original_src cannot do here',
+    withListener({
+      listener_filters: [
+        typed('filters.listener.original_src.v3.OriginalSrc', { bind_port: true, mark: 1337 }),
+      ],
+    }),
+    [
+      `error ${L}.listener_filters[0].typed_config.bind_port: the port of the client is not kept: two connections could need the same one; remove it`,
+      `error ${L}.listener_filters[0].typed_config.mark: one mark is for all upstream connections: set PACKET_MARK`,
     ],
   ],
   [

@@ -120,6 +120,7 @@ const settings: readonly (readonly [string, Message, Partial<UpstreamSettings>])
         baseEjectionMs: 30_000,
         maxEjectionMs: 300_000,
         maxEjectionPercent: 10,
+        canAlwaysEjectOne: false,
       },
     },
   ],
@@ -132,6 +133,7 @@ const settings: readonly (readonly [string, Message, Partial<UpstreamSettings>])
         consecutive_local_origin_failure: 2,
         base_ejection_time: '400s',
         max_ejection_percent: 50,
+        always_eject_one_host: true,
       },
     },
     {
@@ -140,6 +142,7 @@ const settings: readonly (readonly [string, Message, Partial<UpstreamSettings>])
         baseEjectionMs: 400_000,
         maxEjectionMs: 400_000,
         maxEjectionPercent: 50,
+        canAlwaysEjectOne: true,
       },
     },
   ],

@@ -246,6 +246,16 @@ for (const [what, logger, config, expected] of logs) {
   })
 }
 
+t.test('only a file has the old names of formats', (t) => {
+  const report = new DecodeReport()
+  const log = typed('access_loggers.stream.v3.StdoutAccessLog', { format: 'x' })
+  decodeListener(rootField(listener({ access_log: [log] }), report))
+  t.strictSame(problemsOf(report), [
+    "error access_log[0].typed_config.format: StdoutAccessLog has no field 'format'; check the spelling, or remove it",
+  ])
+  t.end()
+})
+
 t.test('decodes the catch-all listener of an Istio sidecar', (t) => {
   const report = new DecodeReport()
   const decoded = decodeListener(
@@ -278,5 +288,12 @@ t.test('decodes the catch-all listener of an Istio sidecar', (t) => {
       [undefined, 'PassthroughCluster'],
     ],
   )
+  t.end()
+})
+
+t.test('rule 9: original_src preserves the source, absent it does not', (t) => {
+  const filter = (config: Message) => typed('filters.listener.original_src.v3.OriginalSrc', config)
+  t.equal(decode(t, { listener_filters: [filter({ mark: 0 })] })?.preservesSource, true)
+  t.notOk(decode(t, {})?.preservesSource)
   t.end()
 })
