@@ -1,0 +1,87 @@
+/** Accepts connections on one listening descriptor, which somebody else closes. accept(2) */
+import { EPOLLIN, SOCK_CLOEXEC, SOCK_NONBLOCK } from './constants.ts'
+import { LinuxSocket } from './linux-socket.ts'
+import { SOCKET_EVENTS } from './reactor.ts'
+import { EAGAIN, ECONNABORTED, EINTR, EPROTO, errorCodeOfErrno } from './syscalls.ts'
+
+import type { Timer } from '../../core/clock.ts'
+import type { ListenEvents } from '../transport.ts'
+import type { LinuxIo } from './linux-io.ts'
+import type { ReadyHandler } from './reactor.ts'
+
+/** So many in one go, so that those that are open get their turn. */
+const MAX_ACCEPTS = 64
+/** How long nothing is accepted after the kernel had no descriptor or memory; it would say so again at once. */
+export const ACCEPT_PAUSE_MS = 100
+/** The connection was gone before it was accepted; the next one may be there. */
+const PASSING: readonly number[] = [ECONNABORTED, EINTR, EPROTO]
+
+export class Acceptor implements ReadyHandler {
+  readonly #io: LinuxIo
+  readonly #fd: number
+  readonly #events: ListenEvents
+  #pause: Timer | undefined
+  #hasFailed = false
+  #isStopped = false
+
+  /** Begins at once. */
+  constructor(io: LinuxIo, fd: number, events: ListenEvents) {
+    this.#io = io
+    this.#fd = fd
+    this.#events = events
+    io.reactor.watch(fd, this, EPOLLIN)
+  }
+
+  /**
+   * Accepts what the kernel has queued, which would be reset when the descriptor is closed, and then no more. The
+   * descriptor stays open. Idempotent.
+   */
+  stop(): void {
+    if (this.#isStopped) return
+    this.#accept(Infinity)
+    this.#isStopped = true
+    this.#pause?.cancel()
+    this.#io.reactor.unwatch(this.#fd)
+  }
+
+  onReady(): void {
+    this.#accept(MAX_ACCEPTS)
+  }
+
+  #accept(maxCount: number): void {
+    const { syscalls, sockaddr, descriptors, reactor } = this.#io
+    for (let count = 0; count < maxCount && !this.#isStopped; count++) {
+      const { address, lengthAddress } = sockaddr
+      const fd = syscalls.accept4(this.#fd, address, lengthAddress, SOCK_NONBLOCK | SOCK_CLOEXEC)
+      if (fd < 0) {
+        const errno = syscalls.errno()
+        if (errno === EAGAIN) return
+        if (PASSING.includes(errno)) continue
+        this.#fail(errno)
+        return
+      }
+      descriptors.opened(fd)
+      this.#hasFailed = false
+      const socket = new LinuxSocket(this.#io, { fd, remote: sockaddr.read(), events: 0 })
+      if (reactor.watch(fd, socket, SOCKET_EVENTS)) {
+        this.#events.accepted(socket)
+      } else {
+        const errno = syscalls.errno()
+        socket.reset()
+        this.#events.acceptFailed(errorCodeOfErrno(errno))
+      }
+    }
+  }
+
+  /** The connection stays in the kernel's queue. Told once until one is accepted again. */
+  #fail(errno: number): void {
+    this.#io.reactor.rewatch(this.#fd, 0)
+    this.#pause?.cancel()
+    this.#pause = this.#io.reactor.setTimer(ACCEPT_PAUSE_MS, () => {
+      this.#io.reactor.rewatch(this.#fd, EPOLLIN)
+    })
+    if (this.#hasFailed) return
+    this.#hasFailed = true
+    this.#events.acceptFailed(errorCodeOfErrno(errno))
+  }
+}
