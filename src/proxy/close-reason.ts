@@ -38,8 +38,12 @@ type CloseReasonKey =
 /** Every reason with its facts, in the order in which docs list them. */
 export const CLOSE_REASONS: Readonly<Record<CloseReasonKey, CloseReasonFacts>> = {
   finished: fin('-', 'Both sides sent FIN and everything was delivered'),
-  downstream_reset: rst('DC', 'The client sent RST; the upstream was reset', true),
-  upstream_reset: rst('UC', 'The upstream sent RST; the client was reset'),
+  downstream_reset: rst(
+    'DC',
+    'The client sent RST or answered keepalive no more; the upstream was reset',
+    true,
+  ),
+  upstream_reset: rst('UR', 'The upstream sent RST or answered keepalive no more; the client was reset'),
   downstream_gone: rst('DC', 'The client left before an upstream was connected', true),
   upstream_refused: rst('UF,URX', 'Every address that was tried refused the connection'),
   upstream_unreachable: rst('UF,URX', 'No address that was tried could be reached'),

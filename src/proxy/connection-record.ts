@@ -52,6 +52,8 @@ export interface UpstreamRecord {
   readonly remote?: SocketAddress
   /** The source address of the upstream connection. */
   readonly local?: SocketAddress
+  /** Whether `local` is the address of the client; absent where nobody asked for it. */
+  readonly isSourcePreserved?: boolean
 }
 
 /** A connection as it is now. Of a closed one, as it was at its end. */
@@ -70,6 +72,7 @@ export interface ConnectionRecord {
   readonly upstream?: UpstreamRecord
   readonly attempts: readonly AttemptRecord[]
   readonly fallback?: Fallback
+  /** Of a live connection the relay's own counters: whoever keeps the record sees them go on. */
   readonly bytes: Readonly<RelayBytes>
 }
 

@@ -8,17 +8,20 @@ import { CLOSE_REASONS } from './close-reason.ts'
 import { destinationOf } from './destination.ts'
 import { Dial } from './dialer.ts'
 import { orderAttempts, selectEndpoints } from './endpoint-selection.ts'
+import { noRelayBytes } from './transport.ts'
 import { describeAttempts, failureReason, fallbackOf } from './attempt-outcome.ts'
 
 import type { Clock } from '../core/clock.ts'
 import type { ErrorCode } from '../core/errors.ts'
-import type { Family, FamilyPolicy } from '../core/family.ts'
+import type { Family } from '../core/family.ts'
 import type { Random } from '../core/random.ts'
 import type { SocketAddress } from '../core/address.ts'
 import type { Listener } from '../mesh/listener.ts'
-import type { Route, RouteFacts, Router } from '../mesh/router.ts'
-import type { Keepalive, Upstream } from '../mesh/upstream.ts'
+import type { Route, RouteFacts, RouteLabels } from '../mesh/router.ts'
+import type { Upstream } from '../mesh/upstream.ts'
 import type { CloseReason } from './close-reason.ts'
+import type { ConnectionLimits } from './connection-limits.ts'
+import type { ConnectionOptions } from './connection-options.ts'
 import type {
   AttemptRecord,
   ConnectionObserver,
@@ -30,17 +33,20 @@ import type { FamilyHealth } from './endpoint-health.ts'
 import type { LoopGuard } from './loop-guard.ts'
 import type { AttemptTarget } from './endpoint-selection.ts'
 import type { ProxyStats } from './proxy-stats.ts'
-import type { Relay, RelayBytes, RelayEnd, Transport, TransportSocket } from './transport.ts'
+import type { RouteSource, RouteWaiter } from './route-source.ts'
+import type { Relay, RelayEnd, Transport, TransportSocket } from './transport.ts'
+import type { ConnectionEnds } from './upstream-ends.ts'
 import type { UpstreamState, UpstreamStates } from './upstream-state.ts'
 
 export interface ConnectionDeps {
   readonly transport: Transport
-  readonly router: Router
+  readonly routes: RouteSource
   readonly clock: Clock
   readonly random: Random
   readonly stats: ProxyStats
   readonly health: FamilyHealth
   readonly upstreams: UpstreamStates
+  readonly limits: ConnectionLimits
   readonly observer: ConnectionObserver
   readonly loops: LoopGuard
   /** True when connecting to the address would reach a listener of this proxy. */
@@ -49,54 +55,48 @@ export interface ConnectionDeps {
   readonly ended: (connection: Connection) => void
 }
 
-export interface ConnectionOptions {
-  readonly familyPolicy: FamilyPolicy
-  readonly families: readonly Family[]
-  readonly attemptDelayMs: number
-  /** Endpoints that one connection may try where the route does not say. */
-  readonly maxEndpoints: number
-  /** 0: no limit. */
-  readonly idleTimeoutMs: number
-  /** 0: no limit. */
-  readonly halfClosedTimeoutMs: number
-  readonly keepalive: Keepalive
-}
-
 type AcceptingRoute = Extract<Route, { upstream: Upstream }>
 
 type Phase =
-  | { readonly kind: 'accepted' }
+  | { readonly kind: 'routing' }
   | { readonly kind: 'connecting'; readonly dial: Dial }
   | { readonly kind: 'relaying'; readonly relay: Relay }
   | { readonly kind: 'ended' }
 
 const LOOP_DETAIL = 'the proxy would connect to itself: exempt its own connections from the redirection'
 
-const NO_BYTES: Readonly<RelayBytes> = {
-  downstreamReceived: 0,
-  downstreamSent: 0,
-  upstreamReceived: 0,
-  upstreamSent: 0,
-}
+/** Timers of Node.js count whole milliseconds and can be early by one. */
+const TIMER_SLACK_MS = 1
 
-export class Connection {
+const ROUTING: Phase = { kind: 'routing' }
+const ENDED: Phase = { kind: 'ended' }
+const NO_LABELS: RouteLabels = {}
+
+export class Connection implements RouteWaiter {
   readonly id: number
+  /** What its route was asked by. */
+  readonly facts: RouteFacts
   readonly #deps: ConnectionDeps
   readonly #options: ConnectionOptions
   readonly #downstream: TransportSocket
-  readonly #facts: RouteFacts
-  readonly #route: Route
+  readonly #isLoop: boolean
   readonly #openedAtMs: number
   readonly #acceptedAtMs: number
+  /** Where the counters have this connection as active. */
+  readonly #listenerEntry: number
   readonly #attempts: AttemptRecord[] = []
   /** What of the relay's bytes is in the stats already, so that a long connection shows while it lives. */
-  readonly #foldedBytes: RelayBytes = { ...NO_BYTES }
-  #phase: Phase = { kind: 'accepted' }
+  readonly #foldedBytes = noRelayBytes()
+  #phase: Phase = ROUTING
+  /** Absent while routing. */
+  #route: Route | undefined
+  /** Has a place among the connections of its upstream. */
+  #counted: Upstream | undefined
   #upstream: UpstreamRecord | undefined
   #fallback: Fallback | undefined
   #closing: { readonly reason: CloseReason; readonly detail: string } | undefined
 
-  /** Decides where the connection goes. The caller registers the connection, then calls `start`. */
+  /** The caller registers the connection, then calls `start`. */
   constructor(
     deps: ConnectionDeps,
     options: ConnectionOptions,
@@ -110,16 +110,23 @@ export class Connection {
     this.#acceptedAtMs = deps.clock.nowMs()
     const { listener, socket } = accepted
     const { address: destination, isProxy } = destinationOf(socket, listener, deps.isOwnAddress)
-    this.#facts = { listener, client: socket.remote, destination }
-    const isLoop =
-      isProxy || (listener.capture !== 'none' && !deps.loops.accepted(socket.remote, this.#closeLoop))
-    this.#route = isLoop ? loopRejection(listener) : deps.router.route(this.#facts)
-    deps.stats.accepted(listener.name, this.family)
+    this.facts = { listener, client: socket.remote, destination }
+    this.#isLoop = isProxy || (this.#isCaptured && !deps.loops.accepted(this.#ends, this.#closeLoop))
+    this.#listenerEntry = deps.stats.accepted(listener.name, this.family)
   }
 
   /** The family that the client used. */
   get family(): Family {
-    return this.#facts.client.ip.family
+    return this.facts.client.ip.family
+  }
+
+  get #isCaptured(): boolean {
+    return this.facts.listener.capture !== 'none'
+  }
+
+  /** As the client sees its connection. */
+  get #ends(): ConnectionEnds {
+    return { from: this.facts.client, to: this.facts.destination }
   }
 
   start(): void {
@@ -128,25 +135,34 @@ export class Connection {
       this.#end('downstream_gone', code)
     })
     if (this.#phase.kind === 'ended') return
-    if (this.#route.kind === 'reject') {
-      this.#refuse(this.#route.reason, this.#route.detail)
-      return
-    }
-    this.#connect(this.#route)
+    if (this.#isLoop) this.#refuse('destination_is_proxy', LOOP_DETAIL)
+    else this.#deps.routes.route(this.facts, this)
+  }
+
+  /** Goes on with the answer about the route; does nothing when the client has left meanwhile. */
+  routed(route: Route): void {
+    if (this.#phase.kind !== 'routing') return
+    this.#route = route
+    if (route.kind === 'reject') this.#refuse(route.reason, route.detail)
+    else this.#connect(route)
+  }
+
+  unrouted(detail: string): void {
+    if (this.#phase.kind === 'routing') this.#refuse('internal', detail)
   }
 
   /** The connection as it is now. */
   record(): ConnectionRecord {
     return {
       id: this.id,
-      listener: this.#facts.listener.name,
-      direction: this.#facts.listener.direction,
+      listener: this.facts.listener.name,
+      direction: this.facts.listener.direction,
       openedAtMs: this.#openedAtMs,
-      client: this.#facts.client,
-      destination: this.#facts.destination,
+      client: this.facts.client,
+      destination: this.facts.destination,
       family: this.family,
-      labels: this.#route.labels,
-      accessLogs: this.#route.settings.accessLogs,
+      labels: this.#route?.labels ?? NO_LABELS,
+      accessLogs: this.#route?.settings.accessLogs ?? this.facts.listener.accessLogs,
       ...(this.#upstream !== undefined && { upstream: this.#upstream }),
       attempts: this.#attempts,
       ...(this.#fallback !== undefined && { fallback: this.#fallback }),
@@ -158,7 +174,8 @@ export class Connection {
   checkTimeouts(nowMs: number): void {
     if (this.#phase.kind !== 'relaying') return
     const { relay } = this.#phase
-    const { idleTimeoutMs = this.#options.idleTimeoutMs, maxConnectionDurationMs } = this.#route.settings
+    const { maxConnectionDurationMs, idleTimeoutMs = this.#options.idleTimeoutMs } =
+      this.#route?.settings ?? {}
     const idleForMs = nowMs - relay.lastActivityMs
     const { halfClosedTimeoutMs } = this.#options
     if (maxConnectionDurationMs !== undefined && nowMs - this.#acceptedAtMs >= maxConnectionDurationMs) {
@@ -170,47 +187,42 @@ export class Connection {
     }
   }
 
-  /** Ends the connection if a changed policy no longer allows it (rule 12). */
-  checkPolicy(): void {
-    if (!this.#deps.router.isStillAllowed(this.#facts)) this.close('policy_changed')
-  }
-
   /** Ends the connection for a reason of the proxy's; the client sees the end that the reason has. Idempotent. */
   close(reason: CloseReason, detail = ''): void {
-    if (this.#phase.kind === 'connecting') {
-      this.#phase.dial.cancel()
-      this.#refuse(reason, detail)
-    } else if (this.#phase.kind === 'relaying') {
-      this.#closing ??= { reason, detail }
-      this.#phase.relay.close(CLOSE_REASONS[reason].downstreamEnd === 'fin' ? 'fin' : 'reset')
+    switch (this.#phase.kind) {
+      case 'routing':
+        this.#refuse(reason, detail)
+        break
+      case 'connecting':
+        this.#phase.dial.cancel()
+        this.#refuse(reason, detail)
+        break
+      case 'relaying':
+        this.#closing ??= { reason, detail }
+        this.#phase.relay.close(CLOSE_REASONS[reason].downstreamEnd === 'fin' ? 'fin' : 'reset')
+        break
+      case 'ended':
+        break
     }
   }
 
   /** Adds to the stats what has moved since the last call. */
   foldBytes(): void {
     if (this.#phase.kind !== 'relaying') return
-    const { bytes } = this.#phase.relay
-    const folded = this.#foldedBytes
-    const down = this.#deps.stats.bytes[this.family].downstream
-    down.received += bytes.downstreamReceived - folded.downstreamReceived
-    down.sent += bytes.downstreamSent - folded.downstreamSent
-    const up = this.#deps.stats.bytes[this.#upstream?.remote?.ip.family ?? this.family].upstream
-    up.received += bytes.upstreamReceived - folded.upstreamReceived
-    up.sent += bytes.upstreamSent - folded.upstreamSent
-    Object.assign(folded, bytes)
+    const upstream = this.#upstream?.remote?.ip.family ?? this.family
+    this.#deps.stats.moved({ downstream: this.family, upstream }, this.#phase.relay.bytes, this.#foldedBytes)
   }
 
   #connect(route: AcceptingRoute): void {
     const { upstream, settings } = route
     const state = this.#deps.upstreams.of(upstream)
     this.#upstream = { name: upstream.name }
-    if (upstream.maxConnections !== undefined && state.active >= upstream.maxConnections) {
-      this.#refuse(
-        'upstream_overflow',
-        `${upstream.name} has its limit of ${upstream.maxConnections} connections`,
-      )
+    if (!this.#deps.limits.opened(upstream)) {
+      const limit = upstream.maxConnections ?? Infinity
+      this.#refuse('upstream_overflow', `${upstream.name} has its limit of ${limit} connections`)
       return
     }
+    this.#counted = upstream
     const families = familyOrder(
       upstream.familyPolicy ?? this.#options.familyPolicy,
       this.family,
@@ -243,13 +255,18 @@ export class Connection {
     targets: readonly AttemptTarget[],
     families: readonly Family[],
   ): void {
+    const { packetMark } = this.#options
     const dial = new Dial(
       this.#deps,
       {
         targets,
         attemptDelayMs: this.#options.attemptDelayMs,
         connectTimeoutMs: upstream.connectTimeoutMs,
-        sourceAddresses: upstream.sourceAddresses,
+        source: {
+          configured: upstream.sourceAddresses,
+          ...(this.facts.listener.preservesSource === true && { preserved: this.facts.client }),
+        },
+        ...(packetMark !== undefined && { packetMark }),
         keepalive: { ...this.#options.keepalive, ...upstream.keepalive },
       },
       {
@@ -279,7 +296,7 @@ export class Connection {
     if (result === 'connected') this.#deps.health.succeeded(key)
     else if (result === 'refused' || result === 'unreachable' || result === 'timeout') {
       this.#deps.health.failed({ ...key, reason: result }, nowMs)
-    } else if (result === 'lost_race' && durationMs >= this.#options.attemptDelayMs) {
+    } else if (result === 'lost_race' && durationMs >= this.#options.attemptDelayMs - TIMER_SLACK_MS) {
       // It was silent for so long that another address overtook it; the next connection must not wait for it again.
       this.#deps.health.failed({ ...key, reason: 'slow' }, nowMs)
     }
@@ -294,13 +311,27 @@ export class Connection {
   ): void {
     const { endpoint, address } = target
     const { stats, transport, observer } = this.#deps
+    if (this.#isCaptured && this.#deps.loops.isOwn(this.#ends)) {
+      // The other end is of another thread, and was reported there after this one was accepted.
+      socket.reset()
+      this.#refuse('destination_is_proxy', LOOP_DETAIL)
+      return
+    }
     // An endpoint that failed on the way to this one counts as failed all the same.
     state.connectFailed(upstream, this.#attempts, this.#deps.clock.nowMs())
     state.connected(endpoint.id)
-    this.#upstream = { name: upstream.name, endpoint, remote: address, local: socket.local }
+    this.#upstream = {
+      name: upstream.name,
+      endpoint,
+      remote: address,
+      local: socket.local,
+      ...(this.facts.listener.preservesSource === true && {
+        isSourcePreserved: socket.local.ip.text === this.facts.client.ip.text,
+      }),
+    }
     this.#fallback = fallbackOf(target, this.#attempts, families)
-    this.#deps.loops.connected(socket.local)
-    stats.connected(this.family, address.ip.family)
+    this.#deps.loops.connected({ from: socket.local, to: address })
+    stats.connected({ downstream: this.family, upstream: address.ip.family })
     if (this.#fallback !== undefined) stats.fellBack(this.#fallback)
     const relay = transport.relay(this.#downstream, socket, (end) => {
       this.foldBytes()
@@ -321,10 +352,13 @@ export class Connection {
   #end(reason: CloseReason, detail: string): void {
     if (this.#phase.kind === 'ended') return
     const record = this.record()
-    this.#deps.loops.ended({ client: this.#facts.client, upstreamLocal: this.#upstream?.local })
-    this.#phase = { kind: 'ended' }
+    const { local, remote } = this.#upstream ?? {}
+    const hasUpstream = local !== undefined && remote !== undefined
+    this.#deps.loops.ended(this.#ends, hasUpstream ? { from: local, to: remote } : undefined)
+    this.#phase = ENDED
+    if (this.#counted !== undefined) this.#deps.limits.closed(this.#counted)
     this.#deps.stats.closed(reason)
-    this.#deps.stats.ended(this.#facts.listener.name, this.family)
+    this.#deps.stats.ended(this.#listenerEntry, this.family)
     this.#deps.observer.closed({
       ...record,
       durationMs: this.#deps.clock.nowMs() - this.#acceptedAtMs,
@@ -340,17 +374,7 @@ export class Connection {
 
   #wouldLoop(route: AcceptingRoute, address: SocketAddress): boolean {
     if (route.kind === 'original-destination') return this.#deps.isOwnAddress(address)
-    return this.#facts.listener.addresses.some((own) => isSameSocketAddress(own.address, address))
-  }
-}
-
-function loopRejection(listener: Listener): Route {
-  return {
-    kind: 'reject',
-    reason: 'destination_is_proxy',
-    detail: LOOP_DETAIL,
-    settings: { accessLogs: listener.accessLogs },
-    labels: {},
+    return this.facts.listener.addresses.some((own) => isSameSocketAddress(own.address, address))
   }
 }
 

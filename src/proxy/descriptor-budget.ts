@@ -36,19 +36,41 @@ export class DescriptorBudget {
     this.#limit = options.limit
   }
 
-  /** Whether one more connection fits beside `connections` live ones. Samples the process at most once a second. */
-  use(connections: number): DescriptorUse {
-    const nowMs = this.#deps.clock.nowMs()
-    if (nowMs - this.#sampledAtMs >= SAMPLE_INTERVAL_MS) {
-      this.#sampledAtMs = nowMs
-      const open = this.#deps.countOpen()
-      if (open !== undefined) this.#others = Math.max(0, open - connections * DESCRIPTORS_PER_CONNECTION)
-    }
-    const open = this.#others + connections * DESCRIPTORS_PER_CONNECTION
+  get limit(): number {
+    return this.#limit
+  }
+
+  /** Whether one more connection fits beside those that `count` tells. Samples the process at most once a second. */
+  use(count: () => number): DescriptorUse {
+    if (this.#deps.clock.nowMs() - this.#sampledAtMs >= SAMPLE_INTERVAL_MS) this.sample(count)
+    const connections = count()
     return {
-      open,
+      open: this.#others + connections * DESCRIPTORS_PER_CONNECTION,
       limit: this.#limit,
-      isExhausted: open + DESCRIPTORS_PER_CONNECTION > this.#limit * REFUSE_AT_SHARE,
+      isExhausted: isExhausted({ others: this.#others, connections, limit: this.#limit }),
     }
   }
+
+  /**
+   * Samples the process now, and gives the descriptors that are no connection's. Other threads open and close some while
+   * it counts; those must not be taken for something else, which would refuse connections that fit.
+   */
+  sample(count: () => number): number {
+    this.#sampledAtMs = this.#deps.clock.nowMs()
+    const before = count()
+    const open = this.#deps.countOpen()
+    const connections = Math.max(before, count())
+    if (open !== undefined) this.#others = Math.max(0, open - connections * DESCRIPTORS_PER_CONNECTION)
+    return this.#others
+  }
+}
+
+/** True when one more connection would go beyond the share of the limit that connections may have. */
+export function isExhausted(use: {
+  readonly others: number
+  readonly connections: number
+  readonly limit: number
+}): boolean {
+  const open = use.others + (use.connections + 1) * DESCRIPTORS_PER_CONNECTION
+  return open > use.limit * REFUSE_AT_SHARE
 }

@@ -3,14 +3,17 @@
  * each attempt ended. Knows nothing of endpoints' health or of the client.
  */
 import { Race } from './race.ts'
+import { sourceOf } from './source-address.ts'
 
 import type { Clock, Timer } from '../core/clock.ts'
 import type { ErrorCode } from '../core/errors.ts'
-import type { SocketAddress } from '../core/address.ts'
 import type { Keepalive } from '../mesh/upstream.ts'
 import type { AttemptRecord, AttemptResult } from './connection-record.ts'
 import type { AttemptTarget } from './endpoint-selection.ts'
+import type { LoopGuard } from './loop-guard.ts'
 import type { RaceAction } from './race.ts'
+import type { SourcePlan } from './source-address.ts'
+import type { ConnectionEnds } from './upstream-ends.ts'
 import type { ConnectAttempt, Transport, TransportSocket } from './transport.ts'
 
 /** What one race is about. */
@@ -20,8 +23,9 @@ export interface DialPlan {
   readonly attemptDelayMs: number
   /** Bounds the whole race. */
   readonly connectTimeoutMs: number
-  /** At most one per family; the one of the target's family is connected from. */
-  readonly sourceAddresses: readonly SocketAddress[]
+  readonly source: SourcePlan
+  /** Marks the packets of the attempts; absent: no mark. */
+  readonly packetMark?: number
   readonly keepalive: Keepalive
 }
 
@@ -32,10 +36,19 @@ export interface DialEvents {
   lost(): void
 }
 
+export interface DialDeps {
+  readonly transport: Transport
+  readonly clock: Clock
+  /** Told of the addresses that attempts connect from. */
+  readonly loops: Pick<LoopGuard, 'connecting' | 'settled' | 'abandoned'>
+}
+
 interface RunningAttempt {
   readonly target: AttemptTarget
   readonly startedAtMs: number
-  readonly connect: ConnectAttempt
+  connect: ConnectAttempt | undefined
+  /** Where it connects from, once that is known. */
+  ends: ConnectionEnds | undefined
 }
 
 const RESULT_BY_CODE: Partial<Readonly<Record<ErrorCode, AttemptResult>>> = {
@@ -49,8 +62,7 @@ const RESULT_BY_CODE: Partial<Readonly<Record<ErrorCode, AttemptResult>>> = {
 
 /** One race under way. Construct, then `begin`; events can come from within `begin` only when there is no target. */
 export class Dial {
-  readonly #transport: Transport
-  readonly #clock: Clock
+  readonly #deps: DialDeps
   readonly #plan: DialPlan
   readonly #events: DialEvents
   readonly #race: Race
@@ -59,20 +71,15 @@ export class Dial {
   #delay: Timer | undefined
   #deadline: Timer | undefined
 
-  constructor(
-    deps: { readonly transport: Transport; readonly clock: Clock },
-    plan: DialPlan,
-    events: DialEvents,
-  ) {
-    this.#transport = deps.transport
-    this.#clock = deps.clock
+  constructor(deps: DialDeps, plan: DialPlan, events: DialEvents) {
+    this.#deps = deps
     this.#plan = plan
     this.#events = events
     this.#race = new Race(plan.targets.length)
   }
 
   begin(): void {
-    this.#deadline = this.#clock.setTimer(this.#plan.connectTimeoutMs, () => {
+    this.#deadline = this.#deps.clock.setTimer(this.#plan.connectTimeoutMs, () => {
       this.#carryOut(this.#race.deadlinePassed())
     })
     this.#carryOut(this.#race.begin())
@@ -91,12 +98,12 @@ export class Dial {
           this.#start(action.index)
           break
         case 'abort':
-          this.#running.get(action.index)?.connect.abort()
+          this.#abort(action.index)
           this.#attemptEnded(action.index, action.why)
           break
         case 'arm':
           this.#delay?.cancel()
-          this.#delay = this.#clock.setTimer(this.#plan.attemptDelayMs, () => {
+          this.#delay = this.#deps.clock.setTimer(this.#plan.attemptDelayMs, () => {
             this.#carryOut(this.#race.delayPassed())
           })
           break
@@ -118,21 +125,44 @@ export class Dial {
   #start(index: number): void {
     const target = this.#plan.targets[index]
     if (target === undefined) throw new TypeError(`the race started address ${index}, which does not exist`)
-    const from = this.#plan.sourceAddresses.find((source) => source.ip.family === target.family)
-    const connect = this.#transport.connect(
-      { to: target.address, keepalive: this.#plan.keepalive, ...(from !== undefined && { from }) },
+    const { source, packetMark, keepalive } = this.#plan
+    const { clock, loops, transport } = this.#deps
+    const attempt: RunningAttempt = {
+      target,
+      startedAtMs: clock.nowMs(),
+      connect: undefined,
+      ends: undefined,
+    }
+    this.#running.set(index, attempt)
+    attempt.connect = transport.connect(
       {
+        to: target.address,
+        keepalive,
+        ...sourceOf(source, target.family),
+        ...(packetMark !== undefined && { mark: packetMark }),
+      },
+      {
+        started: (local) => {
+          attempt.ends = { from: local, to: target.address }
+          loops.connecting(attempt.ends, clock.nowMs())
+        },
         connected: (socket) => {
           this.#winner = socket
           this.#carryOut(this.#race.connected(index))
         },
         failed: (code) => {
+          if (attempt.ends !== undefined) loops.settled(attempt.ends)
           this.#attemptEnded(index, RESULT_BY_CODE[code] ?? 'failed')
           this.#carryOut(this.#race.failed(index))
         },
       },
     )
-    this.#running.set(index, { target, startedAtMs: this.#clock.nowMs(), connect })
+  }
+
+  #abort(index: number): void {
+    const attempt = this.#running.get(index)
+    attempt?.connect?.abort()
+    if (attempt?.ends !== undefined) this.#deps.loops.abandoned(attempt.ends, this.#deps.clock.nowMs())
   }
 
   #attemptEnded(index: number, result: AttemptResult): void {
@@ -143,16 +173,18 @@ export class Dial {
       endpoint: running.target.endpoint,
       address: running.target.address,
       result,
-      durationMs: this.#clock.nowMs() - running.startedAtMs,
+      durationMs: this.#deps.clock.nowMs() - running.startedAtMs,
     })
   }
 
   #won(index: number): void {
-    const target = this.#running.get(index)?.target
+    const attempt = this.#running.get(index)
     const socket = this.#winner
-    if (target === undefined || socket === undefined)
+    if (attempt === undefined || socket === undefined)
       throw new TypeError('a race was won by an attempt that never ran')
     this.#attemptEnded(index, 'connected')
-    this.#events.won(target, socket)
+    this.#events.won(attempt.target, socket)
+    // Whoever relays the socket has told the guard of it by now.
+    if (attempt.ends !== undefined) this.#deps.loops.settled(attempt.ends)
   }
 }

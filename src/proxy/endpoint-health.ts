@@ -15,6 +15,11 @@ export interface FamilyKey {
 /** Why a family is tried last. `slow`: another address had connected before this one answered at all. */
 export type FamilyFailure = 'refused' | 'unreachable' | 'timeout' | 'slow'
 
+/** What was learnt about a family: a failure, with how long it counts, or that the family is well. */
+export interface HealthChange extends FamilyKey {
+  readonly failure?: { readonly reason: FamilyFailure; readonly periodMs: number; readonly leftMs: number }
+}
+
 export interface FamilyHealthOptions {
   /** How long the first failure counts. Default 10,000. */
   readonly initialMs?: number
@@ -47,10 +52,39 @@ export class FamilyHealth {
   #changes: string[] = []
   #generation = 0
   #nextSweepMs = 0
+  #learnt: ((change: HealthChange) => void) | undefined
 
   constructor(options: FamilyHealthOptions = {}) {
     this.#initialMs = options.initialMs ?? DEFAULT_INITIAL_MS
     this.#maxMs = Math.max(options.maxMs ?? DEFAULT_MAX_MS, this.#initialMs)
+  }
+
+  /** Calls `learnt` for each change that a connection of this thread brings, and not for what `adopt` does. */
+  watch(learnt: (change: HealthChange) => void): void {
+    this.#learnt = learnt
+  }
+
+  /** Takes over what another thread has learnt. Times are given as what is left, because threads' clocks differ. */
+  adopt({ endpointId, family, failure }: HealthChange, nowMs: number): void {
+    if (failure === undefined) {
+      if (this.#failed[family].delete(endpointId)) this.#changed(endpointId)
+      return
+    }
+    this.#sweep(nowMs)
+    const { reason, periodMs, leftMs } = failure
+    this.#failed[family].set(endpointId, { periodMs, untilMs: nowMs + leftMs, reason })
+    this.#changed(endpointId)
+  }
+
+  /** Every failure that counts now or is remembered, for a thread that is new. */
+  failures(nowMs: number): readonly HealthChange[] {
+    return FAMILIES.flatMap((family) =>
+      Array.from(this.#failed[family], ([endpointId, { reason, periodMs, untilMs }]) => ({
+        endpointId,
+        family,
+        failure: { reason, periodMs, leftMs: untilMs - nowMs },
+      })),
+    )
   }
 
   /** Changes whenever a family became healthy or unhealthy other than by time. Lets a caller keep what it derived. */
@@ -87,11 +121,14 @@ export class FamilyHealth {
     const periodMs = isConsecutive ? Math.min(entry.periodMs * 2, this.#maxMs) : this.#initialMs
     this.#failed[family].set(endpointId, { periodMs, untilMs: nowMs + periodMs, reason })
     this.#changed(endpointId)
+    this.#learnt?.({ endpointId, family, failure: { reason, periodMs, leftMs: periodMs } })
   }
 
   /** Clears the family: its next failure is a first one again. */
   succeeded({ endpointId, family }: FamilyKey): void {
-    if (this.#failed[family].delete(endpointId)) this.#changed(endpointId)
+    if (!this.#failed[family].delete(endpointId)) return
+    this.#changed(endpointId)
+    this.#learnt?.({ endpointId, family })
   }
 
   isHealthy(key: FamilyKey, nowMs: number): boolean {

@@ -2,7 +2,7 @@
  * The sockets that the proxy listens on: one per listener, address and family, each with a state of its own. A family
  * that is missing is a state that is probed again, never an error that stops the other family (rules 1 and 2).
  */
-import { formatSocketAddress, isLoopback, isSameSocketAddress, isUnspecified } from '../core/address.ts'
+import { formatSocketAddress } from '../core/address.ts'
 import { Backoff } from '../core/backoff.ts'
 import { FAMILIES } from '../core/family.ts'
 
@@ -13,34 +13,42 @@ import type { Logger } from '../core/logger.ts'
 import type { Random } from '../core/random.ts'
 import type { SocketAddress } from '../core/address.ts'
 import type { Listener, ListenerAddress } from '../mesh/listener.ts'
+import type { MeshStore } from '../mesh/store.ts'
 import type { Keepalive } from '../mesh/upstream.ts'
-import type { ListenerState, ProxyStats } from './proxy-stats.ts'
-import type { ListeningSocket, ListenResult, Transport, TransportSocket } from './transport.ts'
+import type { ListenerLedger, ListenerState } from './listener-ledger.ts'
+import type { ListeningSocket, ListenOptions, ListenResult, Transport } from './transport.ts'
 
 /** How long until a family or address that is absent is looked for again (rule 2). */
 export const ABSENT_PROBE_MS = 30_000
 /** How long until a bind that failed is tried again. */
 export const FAILED_BACKOFF = { initialMs: 1_000, maxMs: 30_000 } as const
+/** Length of the accept queue where a listener does not say. */
+export const DEFAULT_BACKLOG = 4_096
+
+/** What listens for the set. Whoever accepts asks {@link ListenerSet.current} for the listener as it is then. */
+export type Listen = (
+  listener: Listener,
+  address: ListenerAddress,
+  options: ListenOptions,
+) => Promise<ListenResult>
 
 export interface ListenerSetDeps {
-  readonly transport: Transport
+  /** Whose listeners are to be bound. */
+  readonly store: MeshStore
+  readonly listen: Listen
+  /** Told where the sockets are bound whenever that has changed. */
+  readonly boundChanged: (bound: readonly SocketAddress[]) => void
+  readonly engine: Pick<Transport, 'engine' | 'capabilities'>
   readonly clock: Clock
   readonly random: Random
   readonly logger: Logger
-  readonly stats: ProxyStats
+  readonly ledger: ListenerLedger
 }
 
 export interface ListenerSetOptions {
   /** Families that may be bound; addresses of the others are left out. */
   readonly families: readonly Family[]
-  /** Length of the accept queue where a listener does not say. */
-  readonly backlog: number
   readonly keepalive: Keepalive
-}
-
-export interface ListenerSetEvents {
-  accepted(socket: TransportSocket, listener: Listener): void
-  acceptFailed(code: ErrorCode): void
 }
 
 /** What became of one address of a listener. */
@@ -57,21 +65,26 @@ export interface ListenerAddressStatus {
 export class ListenerSet {
   readonly #deps: ListenerSetDeps
   readonly #options: ListenerSetOptions
-  readonly #events: ListenerSetEvents
   readonly #entries = new Map<string, ListenerEntry>()
+  #applying: Promise<void> = Promise.resolve()
   #isClosed = false
 
-  constructor(deps: ListenerSetDeps, options: ListenerSetOptions, events: ListenerSetEvents) {
+  constructor(deps: ListenerSetDeps, options: ListenerSetOptions) {
     this.#deps = deps
     this.#options = options
-    this.#events = events
   }
 
   /**
-   * Makes the bound listeners those of `listeners`. An address that stays keeps its socket, whatever else of its
-   * listener changes. Resolves when every new address has been tried once; never rejects.
+   * Makes the bound listeners those of the mesh. An address that stays keeps its socket, whatever else of its listener
+   * changes. Resolves when every new address has been tried once; never rejects.
    */
-  async apply(listeners: ReadonlyMap<string, Listener>): Promise<void> {
+  apply(): Promise<void> {
+    // One change after the other: an address must be free before the next owner of it binds.
+    this.#applying = this.#applying.then(() => this.#apply(this.#deps.store.snapshot.listener))
+    return this.#applying
+  }
+
+  async #apply(listeners: ReadonlyMap<string, Listener>): Promise<void> {
     if (this.#isClosed) return
     // Removals come first, so that a new listener can take an address that an old one had.
     const removed = [...this.#entries.values()].filter(
@@ -83,7 +96,9 @@ export class ListenerSet {
       if (!isBinding(listener)) continue
       let entry = this.#entries.get(listener.name)
       if (entry === undefined) {
-        entry = new ListenerEntry(this.#deps, this.#options, this.#events, listener)
+        entry = new ListenerEntry(this.#deps, this.#options, listener, () => {
+          this.#boundChanged()
+        })
         this.#entries.set(listener.name, entry)
       }
       opening.push(entry.update(listener))
@@ -91,46 +106,46 @@ export class ListenerSet {
     await Promise.all(opening)
   }
 
+  /** The listener of a name as it is in force; `undefined` when it is not wanted any more. */
+  current(name: string): Listener | undefined {
+    return this.#entries.get(name)?.listener
+  }
+
   /** Every address that is to be bound, with what became of it. */
   get statuses(): readonly ListenerAddressStatus[] {
     return [...this.#entries.values()].flatMap((entry) => entry.statuses)
   }
 
-  /** True when connecting to the address from this host would reach one of the bound sockets. */
-  isOwnAddress(address: SocketAddress): boolean {
-    for (const entry of this.#entries.values()) if (entry.isBoundTo(address)) return true
-    return false
-  }
-
   /** Stops accepting everywhere and for good. Accepted connections go on. Idempotent. */
   async close(): Promise<void> {
+    await this.#applying
     this.#isClosed = true
     await Promise.all([...this.#entries.values()].map((entry) => this.#remove(entry)))
   }
 
   async #remove(entry: ListenerEntry): Promise<void> {
-    this.#entries.delete(entry.listener.name)
     await entry.close()
+    this.#entries.delete(entry.listener.name)
+    this.#boundChanged()
+  }
+
+  #boundChanged(): void {
+    this.#deps.boundChanged([...this.#entries.values()].flatMap(({ bound }) => bound))
   }
 }
 
-/** One listener: its addresses, and the listener object that new connections are given. */
+/** One listener with its addresses. */
 class ListenerEntry {
   listener: Listener
   readonly #deps: ListenerSetDeps
   readonly #options: ListenerSetOptions
-  readonly #events: ListenerSetEvents
+  readonly #changed: () => void
   readonly #addresses = new Map<string, BoundAddress>()
 
-  constructor(
-    deps: ListenerSetDeps,
-    options: ListenerSetOptions,
-    events: ListenerSetEvents,
-    listener: Listener,
-  ) {
+  constructor(deps: ListenerSetDeps, options: ListenerSetOptions, listener: Listener, changed: () => void) {
     this.#deps = deps
     this.#options = options
-    this.#events = events
+    this.#changed = changed
     this.listener = listener
   }
 
@@ -141,15 +156,9 @@ class ListenerEntry {
     }))
   }
 
-  isBoundTo(address: SocketAddress): boolean {
-    for (const { boundTo } of this.#addresses.values()) {
-      if (
-        boundTo !== undefined &&
-        (isSameSocketAddress(boundTo, address) || reachesWildcard(boundTo, address))
-      )
-        return true
-    }
-    return false
+  /** Where its sockets are bound. */
+  get bound(): readonly SocketAddress[] {
+    return [...this.#addresses.values()].flatMap(({ boundTo }) => boundTo ?? [])
   }
 
   async update(listener: Listener): Promise<void> {
@@ -181,22 +190,17 @@ class ListenerEntry {
   async close(): Promise<void> {
     await Promise.all([...this.#addresses.values()].map((address) => address.close()))
     this.#addresses.clear()
-    this.#deps.stats.removeListener(this.listener.name)
+    this.#deps.ledger.remove(this.listener.name)
   }
 
   #listen(address: ListenerAddress): Promise<ListenResult> {
-    const unsupported = missingCapability(this.listener, address, this.#deps.transport)
+    const unsupported = missingCapability(this.listener, address, this.#deps.engine)
     if (unsupported !== undefined)
       return Promise.resolve({ ok: false, code: 'unsupported', message: unsupported })
-    const options = {
-      backlog: this.listener.backlog ?? this.#options.backlog,
+    return this.#deps.listen(this.listener, address, {
+      backlog: this.listener.backlog ?? DEFAULT_BACKLOG,
       keepalive: { ...this.#options.keepalive, ...this.listener.keepalive },
-    }
-    return this.#deps.transport.listen(address, options, {
-      accepted: (socket) => {
-        this.#events.accepted(socket, this.listener)
-      },
-      acceptFailed: this.#events.acceptFailed.bind(this.#events),
+      ...(this.listener.capture === 'tproxy' && { isTransparent: true }),
     })
   }
 
@@ -206,8 +210,9 @@ class ListenerEntry {
     for (const family of FAMILIES) {
       const states = statuses.filter((status) => status.family === family).map(({ state }) => state)
       const worst = (['failed', 'absent', 'bound'] as const).find((state) => states.includes(state))
-      if (worst !== undefined) this.#deps.stats.listenerState(this.listener.name, family, worst)
+      if (worst !== undefined) this.#deps.ledger.setState(this.listener.name, family, worst)
     }
+    this.#changed()
   }
 }
 
@@ -296,23 +301,17 @@ function socketKey(listener: Listener, { address, socketOptions }: ListenerAddre
 function missingCapability(
   listener: Listener,
   address: ListenerAddress,
-  transport: Transport,
+  { engine, capabilities }: Pick<Transport, 'engine' | 'capabilities'>,
 ): string | undefined {
-  const { transparentSource, socketOptions } = transport.capabilities
+  const { transparentSource, socketOptions } = capabilities
+  if (listener.preservesSource === true && !transparentSource.isAvailable) {
+    return `listener ${listener.name} preserves source addresses, which the ${engine} engine cannot do (${transparentSource.reason})`
+  }
   if (listener.capture === 'tproxy' && !transparentSource.isAvailable) {
-    return `listener ${listener.name} is transparent, which the ${transport.engine} engine cannot do (${transparentSource.reason})`
+    return `listener ${listener.name} is transparent, which the ${engine} engine cannot do (${transparentSource.reason})`
   }
   if (address.socketOptions.length > 0 && !socketOptions.isAvailable) {
-    return `listener ${listener.name} has socket_options, which the ${transport.engine} engine cannot set (${socketOptions.reason})`
+    return `listener ${listener.name} has socket_options, which the ${engine} engine cannot set (${socketOptions.reason})`
   }
   return undefined
-}
-
-function reachesWildcard(bound: SocketAddress, address: SocketAddress): boolean {
-  return (
-    bound.port === address.port &&
-    bound.ip.family === address.ip.family &&
-    isUnspecified(bound.ip) &&
-    (isLoopback(address.ip) || isUnspecified(address.ip))
-  )
 }

@@ -50,7 +50,8 @@ export class OutlierEjection {
     suspect.failures++
     if (suspect.failures < settings.consecutiveConnectFailures) return false
     const out = this.ejectedCount(nowMs)
-    if (out > 0 && (100 * (out + 1)) / endpointCount > settings.maxEjectionPercent) return false
+    const isWithinShare = (100 * (out + 1)) / endpointCount <= settings.maxEjectionPercent
+    if (!isWithinShare && !(settings.canAlwaysEjectOne && out === 0)) return false
     const recovered = Math.floor((nowMs - suspect.untilMs) / RECOVERY_INTERVAL_MS)
     suspect.ejections = Math.max(0, suspect.ejections - recovered) + 1
     const maxMs = Math.max(settings.maxEjectionMs, settings.baseEjectionMs)
@@ -75,6 +76,11 @@ export class OutlierEjection {
   /** When the endpoint comes back; in the past, or `-Infinity`, for one that is not out. */
   ejectedUntilMs(endpointId: string): number {
     return this.#suspects.get(endpointId)?.untilMs ?? -Infinity
+  }
+
+  /** The endpoints that are out. Costs a walk over those that have failed. */
+  ejectedIds(nowMs: number): readonly string[] {
+    return [...this.#suspects].flatMap(([endpointId, { untilMs }]) => (nowMs < untilMs ? [endpointId] : []))
   }
 
   /** How many endpoints are out. Costs a walk over those that have failed. */

@@ -11,7 +11,7 @@ import type { Keepalive } from '../mesh/upstream.ts'
 export type Capability =
   { readonly isAvailable: true } | { readonly isAvailable: false; readonly reason: string }
 
-/** What an engine can do beyond listening, connecting and relaying. */
+/** What an engine can do, on this machine and with these privileges, beyond listening, connecting and relaying. */
 export interface TransportCapabilities {
   /** Asks the kernel where a redirected connection was going (SO_ORIGINAL_DST). */
   readonly originalDestination: Capability
@@ -21,6 +21,10 @@ export interface TransportCapabilities {
   readonly packetMark: Capability
   /** Sets the raw socket options of a listener address. */
   readonly socketOptions: Capability
+  /** Gives up a connection whose data stays unacknowledged (TCP_USER_TIMEOUT). */
+  readonly userTimeout: Capability
+  /** Moves payload within the kernel (splice). */
+  readonly splice: Capability
 }
 
 /** How an attempt to listen on one address ended. */
@@ -39,12 +43,17 @@ export interface ListeningSocket {
 export interface ListenOptions {
   readonly backlog: number
   readonly keepalive: Keepalive
+  /** Takes connections to addresses that are not local (TPROXY); needs the capability `transparentSource`. */
+  readonly isTransparent?: boolean
 }
 
 export interface ListenEvents {
   /** A connection was accepted. Its receiver owns the socket. */
   accepted(socket: TransportSocket): void
-  /** A connection was lost between the kernel's queue and the process, for want of descriptors mostly. */
+  /**
+   * A connection could not be taken from the kernel's queue, for want of descriptors mostly. The node engine has lost
+   * it; the Linux engine leaves it there, tries again and says so once.
+   */
   acceptFailed(code: ErrorCode): void
 }
 
@@ -66,11 +75,20 @@ export interface ConnectOptions {
   readonly to: SocketAddress
   /** The local address to connect from; absent: the kernel's choice. Port 0 unless fixed. */
   readonly from?: SocketAddress
+  /** `from` need not be an address of this host; needs the capability `transparentSource`. */
+  readonly isTransparent?: boolean
+  /** Marks the packets (SO_MARK); needs the capability `packetMark`. */
+  readonly mark?: number
   readonly keepalive: Keepalive
 }
 
-/** Called exactly once per attempt, never within `connect` itself, and not at all after `abort`. */
+/** One of the last two is called exactly once per attempt, never within `connect` itself, and none after `abort`. */
 export interface ConnectEvents {
+  /**
+   * The kernel has chosen the address that the attempt connects from. Called before anything that the attempt leads to
+   * can be accepted by this process, also within `connect` itself; not called when the attempt failed before that.
+   */
+  started?(local: SocketAddress): void
   connected(socket: TransportSocket): void
   failed(code: ErrorCode, message: string): void
 }
@@ -97,6 +115,14 @@ export interface RelayBytes {
   upstreamReceived: number
   upstreamSent: number
 }
+
+/** The bytes of a relay that has not begun. */
+export function noRelayBytes(): RelayBytes {
+  return { downstreamReceived: 0, downstreamSent: 0, upstreamReceived: 0, upstreamSent: 0 }
+}
+
+/** How long a relay that is closed with `fin` waits for the peers to take what is left and answer, before it cuts. */
+export const RELAY_LINGER_MS = 1_000
 
 /** Two sockets joined: bytes pass both ways, FIN passes as FIN and RST as RST. */
 export interface Relay {

@@ -32,6 +32,11 @@ export class UpstreamState {
     return this.#activeByEndpoint.get(endpointId) ?? 0
   }
 
+  /** The connections that are relayed now, by endpoint. */
+  get activeByEndpoint(): ReadonlyMap<string, number> {
+    return this.#activeByEndpoint
+  }
+
   /** A connection was established. Each is followed by one `closed`. */
   connected(endpointId: string): void {
     this.#active++
@@ -138,6 +143,11 @@ export class UpstreamStates {
   /** The state of an upstream by name, for a reader; `undefined` when no connection has used it lately. */
   peek(name: string): UpstreamState | undefined {
     return this.#states.get(name)?.state
+  }
+
+  /** The states that are held, by name. */
+  *[Symbol.iterator](): Iterator<readonly [name: string, state: UpstreamState]> {
+    for (const [name, { state }] of this.#states) yield [name, state]
   }
 
   /** Drops every upstream that is not in `names` and has no connection. */

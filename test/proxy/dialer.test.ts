@@ -1,11 +1,14 @@
 import t from 'tap'
 
-import { parseIp } from '../../src/core/address.ts'
+import { parseIp, parseSocketAddress } from '../../src/core/address.ts'
 import { Dial } from '../../src/proxy/dialer.ts'
+import { LoopGuard } from '../../src/proxy/loop-guard.ts'
+import { UpstreamEnds } from '../../src/proxy/upstream-ends.ts'
 import { FakeClock } from '../fixtures/fake-clock.ts'
 import { fakeTransport } from '../fixtures/fake-transport.ts'
 import { anEndpoint } from '../fixtures/mesh-builder.ts'
 
+import type { ConnectionEnds } from '../../src/proxy/upstream-ends.ts'
 import type { Endpoint } from '../../src/mesh/endpoint.ts'
 import type { DialPlan } from '../../src/proxy/dialer.ts'
 import type { AttemptTarget } from '../../src/proxy/endpoint-selection.ts'
@@ -20,15 +23,16 @@ function targetsOf(endpoint: Endpoint): readonly AttemptTarget[] {
 function startDial(plan: Partial<DialPlan> = {}) {
   const clock = new FakeClock()
   const { transport, attempts } = fakeTransport()
+  const loops = new LoopGuard(UpstreamEnds.allocate(0))
   const results: string[] = []
   const outcome: string[] = []
   const dial = new Dial(
-    { transport, clock },
+    { transport, clock, loops },
     {
       targets: targetsOf(DUAL),
       attemptDelayMs: 250,
       connectTimeoutMs: 5_000,
-      sourceAddresses: [],
+      source: { configured: [] },
       keepalive: {},
       ...plan,
     },
@@ -41,7 +45,7 @@ function startDial(plan: Partial<DialPlan> = {}) {
     },
   )
   dial.begin()
-  return { clock, attempts, results, outcome, dial }
+  return { clock, attempts, results, outcome, dial, loops }
 }
 
 t.test('rule 6: tries the next address after the delay and keeps the first one', async (t) => {
@@ -80,7 +84,7 @@ t.test('rule 6: the connect timeout bounds the whole race', async (t) => {
 })
 
 t.test('rule 9: each attempt has the source address of its own family, or none', async (t) => {
-  const { clock, attempts } = startDial({ sourceAddresses: [{ ip: parseIp('::6'), port: 0 }] })
+  const { clock, attempts } = startDial({ source: { configured: [{ ip: parseIp('::6'), port: 0 }] } })
   clock.advance(250)
   t.strictSame(
     attempts.map(({ to, from }) => [to, from]),
@@ -106,3 +110,27 @@ t.test('a cancelled dial aborts what runs, reports it, and says nothing more', a
   t.equal(attempts[0]?.isAborted, true)
   t.equal(clock.pendingTimers, 0)
 })
+
+t.test('rule 4: the ends of attempts are known while they are under way', async (t) => {
+  const failing = startDial()
+  const ends = endsOfFirst(failing)
+  failing.attempts[0]?.start()
+  t.equal(failing.loops.isOwn(ends), true)
+  failing.attempts[0]?.fail('refused')
+  t.equal(failing.loops.isOwn(ends), false)
+
+  const winning = startDial()
+  winning.attempts[0]?.start()
+  winning.attempts[0]?.connect()
+  t.equal(winning.loops.isOwn(ends), false, 'the connection has an entry of its own')
+
+  const cancelled = startDial()
+  cancelled.attempts[0]?.start()
+  cancelled.dial.cancel()
+  t.equal(cancelled.loops.isOwn(ends), true, 'the kernel may have connected it')
+})
+
+/** The ends of the first attempt: fake attempts start from this address. */
+function endsOfFirst({ attempts }: ReturnType<typeof startDial>): ConnectionEnds {
+  return { from: parseSocketAddress('10.0.0.254:40000'), to: parseSocketAddress(attempts[0]?.to ?? '') }
+}

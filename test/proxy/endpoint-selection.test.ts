@@ -205,6 +205,7 @@ t.test('an endpoint that is ejected is not chosen until its time is over', async
     baseEjectionMs: 30_000,
     maxEjectionMs: 300_000,
     maxEjectionPercent: 100,
+    canAlwaysEjectOne: false,
   }
   const upstream = upstreamOf([{ id: 'a' }, { id: 'b' }, { id: 'c' }], { outlierDetection })
   const context = contextOf()

@@ -10,17 +10,18 @@ const SETTINGS: OutlierDetection = {
   baseEjectionMs: 30_000,
   maxEjectionMs: 75_000,
   maxEjectionPercent: 50,
+  canAlwaysEjectOne: true,
 }
 
 function fail(
   ejection: OutlierEjection,
   endpointId: string,
   nowMs: number,
-  { times = 1, endpointCount = 10 } = {},
+  { times = 1, endpointCount = 10, settings = SETTINGS } = {},
 ): boolean {
   let isEjected = false
   for (let count = 0; count < times; count++) {
-    isEjected = ejection.failed(endpointId, { settings: SETTINGS, endpointCount, nowMs }) || isEjected
+    isEjected = ejection.failed(endpointId, { settings, endpointCount, nowMs }) || isEjected
   }
   return isEjected
 }
@@ -73,7 +74,14 @@ t.test('the success that follows an ejection does not forget it', async (t) => {
   t.equal(ejection.ejectedUntilMs('a'), 90_000)
 })
 
-t.test('one endpoint may always be out, and more only within the percentage', async (t) => {
+t.test('without leave for one nobody is out beyond the percentage', async (t) => {
+  const settings = { ...SETTINGS, canAlwaysEjectOne: false }
+  const ejection = new OutlierEjection()
+  t.equal(fail(ejection, 'a', 0, { times: 3, endpointCount: 1, settings }), false)
+  t.equal(fail(ejection, 'a', 0, { times: 3, endpointCount: 2, settings }), true)
+})
+
+t.test('with leave for one, one may always be out, and more only within the percentage', async (t) => {
   const ejection = new OutlierEjection()
   t.equal(fail(ejection, 'a', 0, { times: 3, endpointCount: 1 }), true)
   t.equal(fail(ejection, 'b', 0, { times: 3, endpointCount: 3 }), false)

@@ -14,6 +14,7 @@ const OUTLIER_DETECTION: OutlierDetection = {
   baseEjectionMs: 30_000,
   maxEjectionMs: 300_000,
   maxEjectionPercent: 100,
+  canAlwaysEjectOne: false,
 }
 
 /** The attempts of one race, written as results per endpoint and address. */

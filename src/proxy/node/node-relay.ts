@@ -3,26 +3,19 @@
  * node:net allocates itself.
  */
 import { errorCodeOf } from '../../core/errors.ts'
+import { RELAY_LINGER_MS, noRelayBytes } from '../transport.ts'
 import { resetSocket } from './reset-socket.ts'
 
 import type { Socket } from 'node:net'
 import type { Clock, Timer } from '../../core/clock.ts'
 import type { ErrorCode } from '../../core/errors.ts'
-import type { Relay, RelayBytes, RelayEnd } from '../transport.ts'
+import type { Relay, RelayEnd } from '../transport.ts'
 import type { NodeSocket } from './node-socket.ts'
 
 type Side = 'downstream' | 'upstream'
 
-/** How long a closed relay waits for the peers to take what is left and answer the FIN, before it cuts. */
-const LINGER_MS = 1_000
-
 export class NodeRelay implements Relay {
-  readonly bytes: RelayBytes = {
-    downstreamReceived: 0,
-    downstreamSent: 0,
-    upstreamReceived: 0,
-    upstreamSent: 0,
-  }
+  readonly bytes = noRelayBytes()
   lastActivityMs: number
   readonly #clock: Clock
   readonly #downstream: Socket
@@ -71,7 +64,7 @@ export class NodeRelay implements Relay {
     if (this.#linger !== undefined) return
     finishSocket(this.#downstream)
     finishSocket(this.#upstream)
-    this.#linger = this.#clock.setTimer(LINGER_MS, () => {
+    this.#linger = this.#clock.setTimer(RELAY_LINGER_MS, () => {
       this.#downstream.destroy()
       this.#upstream.destroy()
     })

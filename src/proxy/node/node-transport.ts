@@ -4,7 +4,7 @@
  */
 import net from 'node:net'
 
-import { formatSocketAddress } from '../../core/address.ts'
+import { formatSocketAddress, parseIp } from '../../core/address.ts'
 import { errnoOf, errorCodeOf, errorMessage } from '../../core/errors.ts'
 import { NodeRelay } from './node-relay.ts'
 import { NodeSocket } from './node-socket.ts'
@@ -49,6 +49,8 @@ export class NodeTransport implements Transport {
       transparentSource: unavailable('IP_TRANSPARENT'),
       packetMark: unavailable('SO_MARK'),
       socketOptions: unavailable('setsockopt'),
+      userTimeout: unavailable('TCP_USER_TIMEOUT'),
+      splice: { isAvailable: false, reason: 'splice: node:net copies through JavaScript' },
     }
   }
 
@@ -120,6 +122,12 @@ export class NodeTransport implements Transport {
       socket.off('error', onError)
       if (wrapped === undefined) events.failed('reset', 'the peer reset the connection at once')
       else events.connected(wrapped)
+    })
+    // node:net connects in the tick that it asks for, this one comes after it.
+    process.nextTick(() => {
+      const { localAddress, localPort } = socket
+      if (isSettled || localAddress === undefined || localPort === undefined) return
+      events.started?.({ ip: parseIp(localAddress), port: localPort })
     })
     return {
       abort: () => {
