@@ -3,17 +3,25 @@ import { readFileSync } from 'node:fs'
 
 import t from 'tap'
 
-import { DEFAULT_MAX_LINES } from '../src/agent/line-writer.ts'
+import { DEFAULT_MAX_CHARS } from '../src/agent/line-writer.ts'
 import { POLL_INTERVAL_MS } from '../src/agent/mesh-file-source.ts'
+import { DEFAULT_MAX_CHARS as MAX_CHARS_UNDER_WAY } from '../src/agent/record-batcher.ts'
 import { DEFAULT_MAX_SERIES } from '../src/agent/workload-metrics.ts'
 import { AMBIENT_SETTINGS } from '../src/mesh/ambient-router.ts'
 import { DEFAULT_UPSTREAM_SETTINGS } from '../src/mesh/upstream.ts'
+import { DEFAULT_CONNECTION_OPTIONS } from '../src/proxy/connection-options.ts'
+import { SWEEP_INTERVAL_MS } from '../src/proxy/connections.ts'
 import { REFUSE_AT_SHARE } from '../src/proxy/descriptor-budget.ts'
 import { DEFAULT_INITIAL_MS, DEFAULT_MAX_MS } from '../src/proxy/endpoint-health.ts'
-import { ABSENT_PROBE_MS, FAILED_BACKOFF } from '../src/proxy/listener-set.ts'
-import { DEFAULT_BACKLOG, DEFAULT_CONNECTION_OPTIONS, SWEEP_INTERVAL_MS } from '../src/proxy/proxy.ts'
+import { ABSENT_PROBE_MS, DEFAULT_BACKLOG, FAILED_BACKOFF } from '../src/proxy/listener-set.ts'
+import { LISTENER_ENTRIES } from '../src/proxy/stats-slots.ts'
+import { SLOT_COUNT } from '../src/proxy/workers/connection-slots.ts'
+import { ANSWER_TIMEOUT_MS } from '../src/proxy/workers/plan-cache.ts'
+import { MAX_PLANS } from '../src/proxy/workers/plan-directory.ts'
+import { ANSWER_DEADLINE_MS, RESTART_BACKOFF } from '../src/proxy/workers/worker-pool.ts'
 
 const seconds = (ms: number): string => `${ms / 1_000} s`
+const characters = (count: number): string => `${count.toLocaleString('en-US')} characters`
 const limitOrNone = (ms: number): string => (ms === 0 ? 'no limit' : seconds(ms))
 
 const EXPECTED: Readonly<Record<string, string>> = {
@@ -31,7 +39,14 @@ const EXPECTED: Readonly<Record<string, string>> = {
   'accept queue': `${DEFAULT_BACKLOG}, cut by net.core.somaxconn`,
   'time limits are checked': `every ${seconds(SWEEP_INTERVAL_MS)}`,
   'a changed file is noticed': `after two equal looks, ${seconds(POLL_INTERVAL_MS)} apart`,
-  'access log lines waiting to be written': DEFAULT_MAX_LINES.toLocaleString('en-US'),
+  'access log waiting to be written, per file': characters(DEFAULT_MAX_CHARS),
+  'access log of a worker thread on its way to the file': characters(MAX_CHARS_UNDER_WAY),
+  'listeners counted each for itself': LISTENER_ENTRIES.toLocaleString('en-US'),
+  'route plans that workers keep': MAX_PLANS.toLocaleString('en-US'),
+  'a worker waits for a route': seconds(ANSWER_TIMEOUT_MS),
+  'upstreams whose `max_connections` holds over all workers': SLOT_COUNT.toLocaleString('en-US'),
+  'a worker that died is started again': `after ${seconds(RESTART_BACKOFF.initialMs)}, doubling to ${seconds(RESTART_BACKOFF.maxMs)}`,
+  'an answer of all workers to /config_dump and /clusters': seconds(ANSWER_DEADLINE_MS),
   'workload series of metrics': DEFAULT_MAX_SERIES.toLocaleString('en-US'),
 }
 

@@ -1,9 +1,9 @@
-/** What an access log says about a closed connection: the agent's own line, and Envoy's templates. Pure. */
+/** What Envoy's access log templates say about a closed connection. */
 import { formatSocketAddress } from '../core/address.ts'
 import { parseAccessLogTemplate } from '../mesh/access-log-operators.ts'
 import { CLOSE_REASONS } from '../proxy/close-reason.ts'
-import { formatFields } from './logging.ts'
-import { formatTime } from './time-format.ts'
+import { quote } from './own-log-line.ts'
+import { formatTime, IsoTimes } from './time-format.ts'
 
 import type { SocketAddress } from '../core/address.ts'
 import type { ConnectionOperator, TemplatePart } from '../mesh/access-log-operators.ts'
@@ -16,106 +16,58 @@ type Value = string | number | undefined
 /** Makes the line of a closed connection, with its line break where the format has one. */
 export type LineFormatter = (record: ClosedConnectionRecord) => string
 
-const MESSAGE = 'connection complete'
 const ABSENT = '-'
-/** What ztunnel writes without quotes. */
-const ADDRESS_FIELDS: ReadonlySet<string> = new Set(['src.addr', 'dst.addr', 'dst.original', 'source'])
 
-/** The agent's own line: text like ztunnel's, or JSON with the same keys. */
-export function formatOwnLine(
-  record: ClosedConnectionRecord,
-  options: { readonly format: 'plain' | 'json'; readonly timeMs: number },
-): string {
-  const level = CLOSE_REASONS[record.closeReason].isExpected ? 'info' : 'error'
-  const time = new Date(options.timeMs).toISOString()
-  const fields = ownFields(record)
-  return options.format === 'json'
-    ? `${JSON.stringify({ level, time, scope: 'access', message: MESSAGE, ...fields })}\n`
-    : `${time}\t${level}\taccess\t${MESSAGE}\t${formatFields(fields, ADDRESS_FIELDS)}\n`
-}
-
-/** Prepares a template of Envoy's once, for many connections. */
+/** Prepares a template once, for many connections. */
 export function compileFormat(format: AccessLogFormat): LineFormatter {
+  const times = new IsoTimes()
   if (format.kind === 'text') {
     const parts = parseAccessLogTemplate(format.template)
-    return (record) => parts.map((part) => printPart(part, record)).join('')
+    return (record) => printParts(parts, record, times)
   }
-  const entries = Object.entries(format.template).map(
-    ([key, template]) => [key, parseAccessLogTemplate(template)] as const,
-  )
+  const entries = Object.entries(format.template).map(([key, template]) => ({
+    prefix: `${JSON.stringify(key)}:`,
+    parts: parseAccessLogTemplate(template),
+  }))
   return (record) => {
-    const line = Object.fromEntries(entries.map(([key, parts]) => [key, jsonValue(parts, record)]))
-    return `${JSON.stringify(line)}\n`
+    let line = ''
+    for (const { prefix, parts } of entries) {
+      line += (line === '' ? '{' : ',') + prefix + jsonText(parts, record, times)
+    }
+    return line === '' ? '{}\n' : `${line}}\n`
   }
 }
 
-/** Names and order of ztunnel's fields first, then what it does not have. Absent values leave the key out. */
-function ownFields(record: ClosedConnectionRecord): Readonly<Record<string, Value>> {
-  const { labels, upstream, bytes, fallback } = record
-  const { source, service } = labels
-  const target = upstream?.endpoint?.workload
-  const isInbound = record.direction === 'inbound'
-  const reason = CLOSE_REASONS[record.closeReason]
-  return {
-    'src.addr': formatSocketAddress(record.client),
-    'src.workload': some(source?.name),
-    'src.namespace': some(source?.namespace),
-    'src.cluster': some(source?.cluster),
-    'dst.addr': address(upstream?.remote),
-    'dst.service': some(service?.hostname),
-    'dst.workload': some(target?.name),
-    'dst.namespace': some(target?.namespace),
-    'dst.cluster': some(target?.cluster),
-    direction: record.direction,
-    // Seen from the local application: the client of an outbound connection, the server of an inbound one.
-    bytes_sent: isInbound ? bytes.upstreamReceived : bytes.downstreamReceived,
-    bytes_recv: isInbound ? bytes.upstreamSent : bytes.downstreamSent,
-    duration: `${Math.round(record.durationMs)}ms`,
-    error: reason.isExpected ? undefined : (some(record.detail) ?? reason.meaning),
-    connection: record.id,
-    listener: record.listener,
-    'dst.original': formatSocketAddress(record.destination),
-    family: record.family,
-    upstream_family: upstream?.remote?.ip.family,
-    upstream: upstream?.name,
-    endpoint: upstream?.endpoint?.id,
-    source: address(upstream?.local),
-    attempts: some(attemptsOf(record)),
-    fallback: fallback && `${fallback.from} to ${fallback.to}: ${fallback.reason}`,
-    close_reason: record.closeReason,
-    response_flags: reason.responseFlag,
-  }
+function printParts(parts: readonly TemplatePart[], record: ClosedConnectionRecord, times: IsoTimes): string {
+  let text = ''
+  for (const part of parts) text += printPart(part, record, times)
+  return text
 }
 
-function attemptsOf({ attempts }: ClosedConnectionRecord): string {
-  return attempts
-    .map((attempt) => {
-      const took = `${Math.round(attempt.durationMs)}ms`
-      return `${formatSocketAddress(attempt.address)} ${attempt.result} ${took}`
-    })
-    .join(', ')
-}
-
-function printPart(part: TemplatePart, record: ClosedConnectionRecord): string {
+function printPart(part: TemplatePart, record: ClosedConnectionRecord, times: IsoTimes): string {
   if (part.kind === 'text') return part.text
-  const text = String(valueOf(part, record) ?? ABSENT)
+  const text = String(valueOf(part, record, times) ?? ABSENT)
   return part.maxLength === undefined ? text : text.slice(0, part.maxLength)
 }
 
 /** As Envoy: a lone operator keeps its type and is null without a value; anything else is text. */
-function jsonValue(parts: readonly TemplatePart[], record: ClosedConnectionRecord): string | number | null {
+function jsonText(parts: readonly TemplatePart[], record: ClosedConnectionRecord, times: IsoTimes): string {
   const [only] = parts
   if (parts.length !== 1 || only?.kind !== 'operator' || only.maxLength !== undefined)
-    return parts.map((part) => printPart(part, record)).join('')
-  return valueOf(only, record) ?? null
+    return quote(printParts(parts, record, times))
+  const value = valueOf(only, record, times)
+  if (value === undefined) return 'null'
+  return typeof value === 'number' ? String(value) : quote(value)
 }
 
 function valueOf(
   { name, argument }: Extract<TemplatePart, { kind: 'operator' }>,
   record: ClosedConnectionRecord,
+  times: IsoTimes,
 ): Value {
   if (name === undefined) return undefined
-  return name === 'START_TIME' ? formatTime(record.openedAtMs, argument) : operatorValue(name, record)
+  if (name !== 'START_TIME') return operatorValue(name, record)
+  return argument === undefined ? times.format(record.openedAtMs) : formatTime(record.openedAtMs, argument)
 }
 
 function operatorValue(
@@ -152,6 +104,7 @@ function operatorValue(
     case 'DOWNSTREAM_LOCAL_PORT':
       return destination.port
     case 'UPSTREAM_HOST':
+      return address(hostOf(record))
     case 'UPSTREAM_REMOTE_ADDRESS':
       return address(upstream?.remote)
     case 'UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT':
@@ -187,6 +140,12 @@ function operatorValue(
 
 function isUpstreamFailure({ closeReason }: ClosedConnectionRecord): boolean {
   return CLOSE_REASONS[closeReason].responseFlag.startsWith('UF')
+}
+
+/** As Envoy: the endpoint goes by its first address, whichever was connected to, and the last that failed counts too. */
+function hostOf({ upstream, attempts }: ClosedConnectionRecord): SocketAddress | undefined {
+  const endpoint = upstream?.endpoint ?? attempts.at(-1)?.endpoint
+  return endpoint?.addresses[0]
 }
 
 /** Envoy replaces the blanks of such texts, so that the columns of a line can be told apart. */

@@ -1,17 +1,17 @@
 /**
- * Writes one line per closed connection: to the agent's own access log, and to the logs that Envoy's configuration
- * asks for. Lines go through bounded queues, so that a slow disk or reader never slows a connection.
+ * Writes access log lines to files and standard streams: those of the connections of this thread, and those that
+ * other threads have formatted. Lines go through bounded queues, so that a slow disk or reader never slows anybody.
  */
-import { compileFormat, formatOwnLine } from './access-log-format.ts'
+import { AccessLogPrinter, nameOfTarget } from './access-log-printer.ts'
 import { LineWriter, openFileSink, standardSink } from './line-writer.ts'
 
 import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import type { AccessLog } from '../mesh/listener.ts'
 import type { ClosedConnectionRecord, ConnectionObserver } from '../proxy/connection-record.ts'
-import type { LineFormatter } from './access-log-format.ts'
+import type { LogLines } from '../proxy/record-batch.ts'
+import type { AccessLogOptions, LineSink } from './access-log-printer.ts'
 import type { ByteSink } from './line-writer.ts'
-import type { AccessLogTarget } from './settings.ts'
 
 export interface AccessLogDeps {
   readonly clock: Clock
@@ -20,23 +20,16 @@ export interface AccessLogDeps {
   readonly open: (target: AccessLog['target']) => Promise<ByteSink>
 }
 
-export interface AccessLogOptions {
-  readonly target: AccessLogTarget
-  readonly format: 'plain' | 'json'
-}
-
 /** The access log of the process. Close it last: it writes what waits. */
-export class AccessLogWriter implements ConnectionObserver {
+export class AccessLogWriter implements ConnectionObserver, LineSink {
   readonly #deps: AccessLogDeps
-  readonly #format: AccessLogOptions['format']
-  readonly #ownTarget: AccessLog['target'] | undefined
+  readonly #printer: AccessLogPrinter
   readonly #writers = new Map<string, LineWriter>()
-  readonly #formatters = new WeakMap<AccessLog, LineFormatter>()
+  #droppedElsewhere = 0
 
   constructor(deps: AccessLogDeps, options: AccessLogOptions) {
     this.#deps = deps
-    this.#format = options.format
-    this.#ownTarget = targetOf(options.target)
+    this.#printer = new AccessLogPrinter(deps, options)
   }
 
   connected(): void {
@@ -44,18 +37,26 @@ export class AccessLogWriter implements ConnectionObserver {
   }
 
   closed(record: ClosedConnectionRecord): void {
-    const timeMs = this.#deps.clock.wallTimeMs()
-    const ownLine = (): string => formatOwnLine(record, { format: this.#format, timeMs })
-    if (this.#ownTarget !== undefined) this.#writerOf(this.#ownTarget).write(ownLine())
-    for (const log of record.accessLogs) {
-      if (log.format !== undefined) this.#writerOf(log.target).write(this.#formatterOf(log)(record))
-      else if (!this.#isOwn(log.target)) this.#writerOf(log.target).write(ownLine())
-    }
+    this.#printer.print(record, this)
+  }
+
+  write(target: AccessLog['target'], name: string, line: string): void {
+    this.#writerOf(target, name).write(line)
+  }
+
+  /** Takes the lines of another thread. They are written one after the other, or dropped together. */
+  writeLines({ target, text, lineCount }: LogLines): void {
+    this.#writerOf(target, nameOfTarget(target)).write(text, lineCount)
+  }
+
+  /** Counts lines that another thread has dropped. */
+  countDropped(lines: number): void {
+    this.#droppedElsewhere += lines
   }
 
   /** Lines that were dropped since the start. */
   get droppedLines(): number {
-    return [...this.#writers.values()].reduce((sum, { dropped }) => sum + dropped, 0)
+    return [...this.#writers.values()].reduce((sum, { dropped }) => sum + dropped, this.#droppedElsewhere)
   }
 
   /** Opens every file again: after a log rotation, on SIGUSR1. */
@@ -68,13 +69,8 @@ export class AccessLogWriter implements ConnectionObserver {
     await Promise.all([...this.#writers.values()].map((writer) => writer.close()))
   }
 
-  #isOwn(target: AccessLog['target']): boolean {
-    return this.#ownTarget !== undefined && nameOf(target) === nameOf(this.#ownTarget)
-  }
-
   /** One writer per file, whoever logs to it: two would tear each other's lines. */
-  #writerOf(target: AccessLog['target']): LineWriter {
-    const name = nameOf(target)
+  #writerOf(target: AccessLog['target'], name: string): LineWriter {
     let writer = this.#writers.get(name)
     if (writer === undefined) {
       const { clock, logger, open } = this.#deps
@@ -82,15 +78,6 @@ export class AccessLogWriter implements ConnectionObserver {
       this.#writers.set(name, writer)
     }
     return writer
-  }
-
-  #formatterOf(log: AccessLog): LineFormatter {
-    let formatter = this.#formatters.get(log)
-    if (formatter === undefined) {
-      formatter = compileFormat(log.format ?? { kind: 'text', template: '' })
-      this.#formatters.set(log, formatter)
-    }
-    return formatter
   }
 }
 
@@ -104,19 +91,4 @@ export function openAccessLogSink(target: AccessLog['target']): Promise<ByteSink
     case 'file':
       return openFileSink(target.path)
   }
-}
-
-function targetOf(target: AccessLogTarget): AccessLog['target'] | undefined {
-  switch (target.kind) {
-    case 'off':
-      return undefined
-    case 'stdout':
-      return { kind: 'stdout' }
-    case 'file':
-      return { kind: 'file', path: target.path }
-  }
-}
-
-function nameOf(target: AccessLog['target']): string {
-  return target.kind === 'file' ? target.path : target.kind
 }

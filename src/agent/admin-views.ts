@@ -36,25 +36,21 @@ export class AdminViews {
   }
 
   /** What `istioctl proxy-config` reads of an Envoy, or `istioctl ztunnel-config` of a ztunnel. */
-  configDump(): unknown {
+  async configDump(): Promise<unknown> {
     const { settings, mesh, version } = this.#options
     const { snapshot } = this.#deps.store
     if (mesh.dialect === 'ambient') {
-      return ambientConfigDump({ snapshot, settings, version, connections: this.#deps.proxy.connections })
+      const connections = await this.#deps.proxy.connections()
+      return ambientConfigDump({ snapshot, settings, version, connections })
     }
     const node = mesh.bootstrap?.node ?? NO_NODE
     return envoyConfigDump({ snapshot, settings, version, node, startedAtMs: this.#startedAtMs })
   }
 
   /** envoy.admin.v3.Clusters; without clusters in the ambient dialect. */
-  clusters(): unknown {
-    const { clock, store, proxy } = this.#deps
-    const nowMs = clock.nowMs()
-    return dumpClusterStatuses(store.snapshot, {
-      isFamilyHealthy: (endpointId, family) => proxy.health.isHealthy({ endpointId, family }, nowMs),
-      isEjected: (upstream, endpointId) =>
-        proxy.upstreams.peek(upstream)?.ejection.isEjected(endpointId, nowMs) ?? false,
-      activeConnections: (upstream, endpointId) => proxy.upstreams.peek(upstream)?.activeOf(endpointId) ?? 0,
-    })
+  async clusters(): Promise<unknown> {
+    const { store, proxy } = this.#deps
+    const readings = await proxy.endpoints()
+    return dumpClusterStatuses(store.snapshot, readings)
   }
 }

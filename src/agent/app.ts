@@ -9,13 +9,14 @@ import { DataPlane } from './data-plane.ts'
 import { Metrics } from './metrics.ts'
 import { OperatorPorts } from './operator-ports.ts'
 import { ProcessStats } from './process-stats.ts'
+import { RecordCollector } from './record-collector.ts'
 import { Readiness, connectionLimitCheck, requiredFamiliesCheck } from './readiness.ts'
 import { Shutdown } from './shutdown.ts'
 import { VERSION } from './version.ts'
 import { WorkloadMetrics } from './workload-metrics.ts'
 
 import type { Clock } from '../core/clock.ts'
-import type { ConnectionObserver, ConnectionRecord } from '../proxy/connection-record.ts'
+import type { ConnectionObserver } from '../proxy/connection-record.ts'
 import type { Proxy } from '../proxy/proxy.ts'
 import type { Configuration } from './configuration.ts'
 
@@ -34,37 +35,34 @@ export interface App {
 
 export interface AppDeps {
   readonly clock: Clock
-  /** Told of every connection beside metrics and access log. */
+  /** Told of every connection beside metrics and access log; needs an engine without workers. */
   readonly observer?: ConnectionObserver
 }
 
 /** Starts an agent. Resolves when every listener has been tried once and the operator's ports are open. */
 export async function startApp(deps: AppDeps, configuration: Configuration): Promise<App> {
   const { clock } = deps
-  const { settings, logger, transport, store, sourceStatus, mesh, source } = configuration
+  const { settings, logger, engine, store, sourceStatus, mesh, source } = configuration
   const processStats = new ProcessStats()
   const accessLog = new AccessLogWriter(
     { clock, logger, open: openAccessLogSink },
     { target: settings.accessLog, format: settings.logFormat },
   )
-  const workloadMetrics = new WorkloadMetrics({
-    clock,
-    liveConnections: (): readonly ConnectionRecord[] => dataPlane.proxy.connections,
-  })
-  const observers = [workloadMetrics, accessLog, ...(deps.observer === undefined ? [] : [deps.observer])]
-  const observer = combineObservers(...observers)
-  const dataPlane: DataPlane = new DataPlane({ clock, logger, transport, store, observer }, settings, mesh)
-  const { proxy, stats } = dataPlane
+  const workloadMetrics = new WorkloadMetrics({ clock })
+  const records = new RecordCollector({ clock, workloads: workloadMetrics, log: accessLog })
+  const observer = combineObservers(accessLog, ...(deps.observer === undefined ? [] : [deps.observer]))
+  const dataPlane = new DataPlane({ clock, logger, engine, store, records, observer }, settings, mesh)
+  const { proxy, totals } = dataPlane
   const metrics = new Metrics(
     {
-      stats,
-      foldStats: () => {
-        proxy.foldStats()
-      },
+      totals,
+      refresh: () => records.refresh(),
       workloads: workloadMetrics,
-      unhealthyEndpoints: () => proxy.health.unhealthyCount(clock.nowMs()),
+      unhealthyEndpoints: () => proxy.unhealthyEndpoints(),
       source: () => sourceStatus.read(),
       process: processStats,
+      engine,
+      workerRestarts: () => proxy.workerRestarts,
       droppedLogLines: () => accessLog.droppedLines,
     },
     { version: VERSION, families: settings.families },

@@ -3,16 +3,17 @@ import { readFile } from 'node:fs/promises'
 
 import { MeshStore } from '../mesh/store.ts'
 import { instanceIpsOf } from './data-plane.ts'
-import { createEngine, logEngine } from './engine.ts'
+import { autoCapabilities, chooseEngine, logEngine } from './engine-choice.ts'
 import { AgentLogger, stderrDestination } from './logging.ts'
 import { loadInlineMesh, loadMeshFile } from './mesh-file.ts'
+import { unmetDemands } from './engine-demands.ts'
 import { MeshFileSource, fileSystem } from './mesh-file-source.ts'
 import { MESH_FILE_PATH } from './proxy-config.ts'
 import { readSettings } from './settings.ts'
 import { SourceStatus } from './source-status.ts'
 
 import type { Clock } from '../core/clock.ts'
-import type { Transport } from '../proxy/transport.ts'
+import type { Engine } from './engine.ts'
 import type { LoadedMesh, MeshFileOutcome } from './mesh-file.ts'
 import type { Settings, SettingsInput } from './settings.ts'
 
@@ -20,7 +21,7 @@ import type { Settings, SettingsInput } from './settings.ts'
 export interface Configuration {
   readonly settings: Settings
   readonly logger: AgentLogger
-  readonly transport: Transport
+  readonly engine: Engine
   readonly store: MeshStore
   readonly sourceStatus: SourceStatus
   readonly mesh: LoadedMesh
@@ -49,7 +50,11 @@ export async function loadConfiguration(
     { destination: stderrDestination(), wallTimeMs: () => deps.clock.wallTimeMs() },
     { level: first.value.logLevel, format: first.value.logFormat },
   )
-  const transport = await createEngine(deps)
+  const chosen = await chooseEngine(deps, first.value.engine)
+  if (!chosen.ok) return { ok: false, errors: [chosen.reason] }
+  const { engine } = chosen
+  const unmet = unmetDemands(first.value, engine.capabilities)
+  if (unmet.length > 0) return { ok: false, errors: unmet }
   const store = new MeshStore()
   const sourceStatus = new SourceStatus({ store })
   const source = fileSourceOf(first.value, {
@@ -57,15 +62,15 @@ export async function loadConfiguration(
     ...fileSystem,
     store,
     logger,
-    capabilities: transport.capabilities,
+    capabilities: engine.capabilities,
     loaded: (result) => {
       sourceStatus.loaded(result)
     },
   })
   const outcome = source === undefined ? textOutcome(first.value) : await source.load()
   if (outcome.mesh === undefined) return { ok: false, errors: [...outcome.errors, ...outcome.warnings] }
-  if (outcome.mesh.dialect === 'ambient' && !transport.capabilities.originalDestination.isAvailable) {
-    const { reason } = transport.capabilities.originalDestination
+  if (outcome.mesh.dialect === 'ambient' && !engine.capabilities.originalDestination.isAvailable) {
+    const { reason } = engine.capabilities.originalDestination
     return {
       ok: false,
       errors: [
@@ -79,13 +84,14 @@ export async function loadConfiguration(
   if (outcome.ignoredFields.length > 0) {
     logger.log('info', `fields without effect on a TCP proxy: ${outcome.ignoredFields.join(', ')}`)
   }
-  logEngine(logger, transport)
+  if (chosen.warning !== undefined) logger.log('warn', chosen.warning)
+  logEngine(logger, engine)
   return {
     ok: true,
     value: {
       settings,
       logger,
-      transport,
+      engine,
       store,
       sourceStatus,
       mesh: outcome.mesh,
@@ -117,7 +123,7 @@ async function meshFileErrors(
   const bootstrap = flags?.['config'] ?? env['TWINSTACK_CONFIG']
   const path = typeof bootstrap === 'string' && bootstrap !== '' ? bootstrap : env['LOCAL_XDS_PATH']
   if (path === undefined || path === '') return []
-  const { capabilities } = await createEngine(deps)
+  const capabilities = await autoCapabilities(deps)
   const dialect = path === bootstrap ? 'envoy' : 'ambient'
   const { errors } = await loadMeshFile({ ...fileSystem, capabilities }, path, dialect)
   return errors

@@ -2,16 +2,20 @@
  * Puts the data plane together for one mesh: the router of its dialect, the proxy, and the names that have to be
  * resolved. Opens no port beside the listeners of the mesh.
  */
+import { availableParallelism } from 'node:os'
+
 import { parseIp, tryParseIp } from '../core/address.ts'
 import { systemRandom } from '../core/random.ts'
 import { AmbientRouter } from '../mesh/ambient-router.ts'
 import { EnvoyRouter } from '../mesh/envoy-router.ts'
+import { DEFAULT_CONNECTION_OPTIONS } from '../proxy/connection-options.ts'
 import { DescriptorBudget } from '../proxy/descriptor-budget.ts'
 import { HostRefresher } from '../proxy/dns/host-refresher.ts'
 import { systemResolver } from '../proxy/dns/system-resolver.ts'
-import { DEFAULT_CONNECTION_OPTIONS, Proxy } from '../proxy/proxy.ts'
-import { ProxyStats } from '../proxy/proxy-stats.ts'
+import { ProxyTotals } from '../proxy/proxy-totals.ts'
 import { countOpenDescriptors, readDescriptorLimit } from './process-stats.ts'
+import { packetMarkOf } from './engine-demands.ts'
+import { countWorkers } from './worker-count.ts'
 
 import type { IpAddress } from '../core/address.ts'
 import type { Clock } from '../core/clock.ts'
@@ -20,17 +24,20 @@ import type { Listener } from '../mesh/listener.ts'
 import type { Router } from '../mesh/router.ts'
 import type { MeshStore } from '../mesh/store.ts'
 import type { ConnectionObserver } from '../proxy/connection-record.ts'
-import type { Transport } from '../proxy/transport.ts'
+import type { Proxy } from '../proxy/proxy.ts'
+import type { Engine, EngineProxy } from './engine.ts'
 import type { LoadedMesh } from './mesh-file.ts'
+import type { RecordCollector } from './record-collector.ts'
 import type { Settings } from './settings.ts'
 import type { EnvoyBootstrap } from '../xds-client/resources/bootstrap.ts'
 
 export interface DataPlaneDeps {
   readonly clock: Clock
   readonly logger: Logger
-  readonly transport: Transport
+  readonly engine: Engine
   readonly store: MeshStore
-  /** Told of every connection. */
+  readonly records: RecordCollector
+  /** See EngineProxyDeps. */
   readonly observer: ConnectionObserver
 }
 
@@ -38,19 +45,22 @@ export interface DataPlaneDeps {
 const FIRST_RESOLUTION_MS = 5_000
 
 export class DataPlane {
-  readonly stats = new ProxyStats()
+  /** What all threads have counted. */
+  readonly totals = new ProxyTotals()
   readonly proxy: Proxy
   readonly #clock: Clock
+  readonly #carried: EngineProxy
   readonly #refresher: HostRefresher
 
   /** @param mesh what was loaded for the first time; the store may still be empty */
   constructor(deps: DataPlaneDeps, settings: Settings, mesh: LoadedMesh) {
+    const packetMark = packetMarkOf(settings, mesh.dialect, deps.engine.capabilities)
     this.#clock = deps.clock
     this.#refresher = new HostRefresher({ ...deps, resolver: systemResolver })
-    this.proxy = new Proxy(
+    this.#carried = deps.engine.createProxy(
       {
         ...deps,
-        stats: this.stats,
+        totals: this.totals,
         random: systemRandom,
         router: createRouter(deps.store, settings, mesh),
         descriptors: new DescriptorBudget(
@@ -59,15 +69,21 @@ export class DataPlane {
         ),
       },
       {
-        ...DEFAULT_CONNECTION_OPTIONS,
-        familyPolicy: settings.familyPolicy,
-        families: settings.families,
-        attemptDelayMs: settings.attemptDelayMs,
-        idleTimeoutMs: settings.idleTimeoutMs,
-        halfClosedTimeoutMs: settings.halfClosedTimeoutMs,
-        keepalive: settings.keepalive,
+        connections: {
+          ...DEFAULT_CONNECTION_OPTIONS,
+          familyPolicy: settings.familyPolicy,
+          families: settings.families,
+          attemptDelayMs: settings.attemptDelayMs,
+          idleTimeoutMs: settings.idleTimeoutMs,
+          halfClosedTimeoutMs: settings.halfClosedTimeoutMs,
+          keepalive: settings.keepalive,
+          ...(packetMark !== undefined && { packetMark }),
+        },
+        workers: countWorkers(settings.workers, availableParallelism()),
+        accessLog: { target: settings.accessLog, format: settings.logFormat },
       },
     )
+    this.proxy = this.#carried.proxy
     if (mesh.dialect === 'ambient') {
       deps.store.apply(captureListeners(settings).map((upsert) => ({ kind: 'listener', upsert })))
     }
@@ -82,7 +98,7 @@ export class DataPlane {
   /** Ends every connection. Idempotent. */
   async close(): Promise<void> {
     this.#refresher.close()
-    await this.proxy.close()
+    await this.#carried.close()
   }
 
   async #resolveNames(): Promise<void> {
@@ -116,11 +132,11 @@ function createRouter(store: MeshStore, settings: Settings, mesh: LoadedMesh): R
     )
   }
   const ownAddresses = instanceIps.length > 0 ? instanceIps : instanceIpsOf(mesh.bootstrap)
-  return new EnvoyRouter({ store, random: systemRandom }, { ownAddresses })
+  return new EnvoyRouter({ store }, { ownAddresses })
 }
 
 /** What the ambient dialect listens on: redirected connections out of and into the pods of the node. */
-function captureListeners({ ports }: Settings): readonly Listener[] {
+function captureListeners({ ports, preservesSource }: Settings): readonly Listener[] {
   return (['outbound', 'inbound'] as const).map((direction) => ({
     name: direction,
     addresses: ['0.0.0.0', '::'].map((host) => ({
@@ -128,6 +144,7 @@ function captureListeners({ ports }: Settings): readonly Listener[] {
       socketOptions: [],
     })),
     capture: 'redirect',
+    ...(preservesSource && { preservesSource }),
     direction,
     bindToPort: true,
     filterChains: [],

@@ -13,9 +13,9 @@ const JSON_TYPE = 'application/json; charset=utf-8'
 
 export interface AdminDeps {
   /** The state of the agent as istioctl reads it. */
-  readonly configDump: () => unknown
+  readonly configDump: () => Promise<unknown>
   /** envoy.admin.v3.Clusters. */
-  readonly clusters: () => unknown
+  readonly clusters: () => Promise<unknown>
   /** Asks the agent to drain and end. */
   readonly shutdown: () => void
   /** Stops accepting; live connections and the admin server go on. */
@@ -31,13 +31,13 @@ export function adminRoutes(deps: AdminDeps, more: readonly HttpRoute[] = []): r
       path: '/config_dump',
       method: 'GET',
       help: 'the configuration in force, as istioctl ztunnel-config and proxy-config read it',
-      answer: () => json(deps.configDump()),
+      answer: async () => json(await deps.configDump()),
     },
     {
       path: '/clusters',
       method: 'GET',
       help: 'endpoints by cluster with their health per family (always JSON)',
-      answer: () => json(deps.clusters()),
+      answer: async () => json(await deps.clusters()),
     },
     {
       path: '/logging',

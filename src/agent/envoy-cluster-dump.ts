@@ -3,23 +3,14 @@ import { FAMILIES } from '../core/family.ts'
 import { ClusterUpstreams } from '../mesh/cluster-upstreams.ts'
 import { dumpAddress, dumpHealth, dumpLocality, dumpLocalities, typed } from './envoy-endpoint-dump.ts'
 
-import type { Family } from '../core/family.ts'
 import type { Cluster, ClusterDiscovery, DnsLookupFamily, LoadAssignment } from '../mesh/cluster.ts'
 import type { Endpoint } from '../mesh/endpoint.ts'
 import type { MeshSnapshot } from '../mesh/store.ts'
 import type { LoadBalancing, UpstreamSettings } from '../mesh/upstream.ts'
+import type { EndpointReadings } from '../proxy/proxy.ts'
 import type { Json } from './envoy-endpoint-dump.ts'
 
 /** What this node found out about endpoints. */
-export interface EndpointReadings {
-  /** False while the family of the endpoint is tried last. */
-  readonly isFamilyHealthy: (endpointId: string, family: Family) => boolean
-  /** True while the endpoint is left out after repeated failures (outlier detection). */
-  readonly isEjected: (upstreamName: string, endpointId: string) => boolean
-  /** Connections to the endpoint that are open now. */
-  readonly activeConnections: (upstreamName: string, endpointId: string) => number
-}
-
 const DISCOVERY_TYPES: Readonly<Record<ClusterDiscovery['kind'], string>> = {
   static: 'STATIC',
   eds: 'EDS',
@@ -159,6 +150,7 @@ function dumpSettings({
         base_ejection_time: seconds(outlierDetection.baseEjectionMs),
         max_ejection_time: seconds(outlierDetection.maxEjectionMs),
         max_ejection_percent: outlierDetection.maxEjectionPercent,
+        ...(outlierDetection.canAlwaysEjectOne && { always_eject_one_host: true }),
       },
     }),
   }

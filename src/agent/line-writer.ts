@@ -28,13 +28,13 @@ export interface LineWriterDeps {
 export interface LineWriterOptions {
   /** What messages call the sink. */
   readonly name: string
-  /** Lines that may wait; default 10,000. */
-  readonly maxLines?: number
+  /** Characters that may wait; default 4,194,304. */
+  readonly maxChars?: number
 }
 
-/** Lines that may wait to be written before further ones are dropped. */
-export const DEFAULT_MAX_LINES = 10_000
-const LINES_PER_WRITE = 256
+/** Characters that may wait to be written before further lines are dropped. */
+export const DEFAULT_MAX_CHARS = 4_194_304
+const CHARS_PER_WRITE = 65_536
 /** After a failure of the disk or of the path. */
 const RETRY_MS = 1_000
 /** After EAGAIN: a pipe is full and its reader needs a moment. */
@@ -46,8 +46,9 @@ const CLOSE_WAIT_MS = 1_000
 export class LineWriter {
   readonly #deps: LineWriterDeps
   readonly #name: string
-  readonly #maxLines: number
-  readonly #queue: string[] = []
+  readonly #maxChars: number
+  #queue: string[] = []
+  #queuedChars = 0
   #rest: Uint8Array | undefined
   #sink: ByteSink | undefined
   #dropped = 0
@@ -62,7 +63,7 @@ export class LineWriter {
   constructor(deps: LineWriterDeps, options: LineWriterOptions) {
     this.#deps = deps
     this.#name = options.name
-    this.#maxLines = options.maxLines ?? DEFAULT_MAX_LINES
+    this.#maxChars = options.maxChars ?? DEFAULT_MAX_CHARS
   }
 
   /** Lines that were dropped since the start. */
@@ -70,13 +71,14 @@ export class LineWriter {
     return this.#dropped
   }
 
-  /** Takes a line with its line break. Never waits and never throws. */
-  write(line: string): void {
-    if (this.#isClosed || this.#queue.length >= this.#maxLines) {
-      this.#dropped++
+  /** Takes whole lines with their line breaks, all or none of them. Never waits and never throws. */
+  write(lines: string, lineCount = 1): void {
+    if (this.#isClosed || this.#queuedChars + lines.length > this.#maxChars) {
+      this.#dropped += lineCount
       return
     }
-    this.#queue.push(line)
+    this.#queue.push(lines)
+    this.#queuedChars += lines.length
     this.#wake()
   }
 
@@ -134,9 +136,19 @@ export class LineWriter {
   async #writeSome(): Promise<void> {
     this.#sink ??= await this.#deps.open()
     // Encoded once; what a write leaves over goes first in the next one.
-    this.#rest ??= Buffer.from(this.#queue.splice(0, LINES_PER_WRITE).join(''))
+    this.#rest ??= Buffer.from(this.#takeText())
     const written = await this.#sink.write(this.#rest)
     this.#rest = written < this.#rest.length ? this.#rest.subarray(written) : undefined
+  }
+
+  #takeText(): string {
+    let count = 0
+    let chars = 0
+    while (count < this.#queue.length && chars < CHARS_PER_WRITE) chars += this.#queue[count++]?.length ?? 0
+    const text = this.#queue.slice(0, count).join('')
+    this.#queue = this.#queue.slice(count)
+    this.#queuedChars -= chars
+    return text
   }
 
   async #closeForReopen(): Promise<void> {

@@ -57,22 +57,19 @@ export function stderrDestination(): LoggingDeps['destination'] {
   return pino.destination({ dest: 2, sync: true })
 }
 
-/**
- * `key=value` pairs as ztunnel writes them: text quoted, numbers and the values of `bareKeys` (addresses) not; what is
- * undefined is left out.
- */
-export function formatFields(fields: LogFields, bareKeys?: ReadonlySet<string>): string {
-  return Object.entries(fields)
-    .filter(([, value]) => value !== undefined)
-    .map(([key, value]) => `${key}=${bareKeys?.has(key) === true ? String(value) : formatValue(value)}`)
-    .join(' ')
-}
-
 function plainLine(timeMs: number, level: LogLevel, message: string, fields: LogFields): string {
   // A message may hold text from outside; one message is one line.
   const head = `${new Date(timeMs).toISOString()}\t${level}\t${message.replaceAll('\n', '\\n')}`
   const tail = formatFields(fields)
   return tail === '' ? `${head}\n` : `${head}\t${tail}\n`
+}
+
+/** `key=value` pairs as ztunnel writes them: text quoted, numbers not; what is undefined is left out. */
+function formatFields(fields: LogFields): string {
+  return Object.entries(fields)
+    .filter(([, value]) => value !== undefined)
+    .map(([key, value]) => `${key}=${formatValue(value)}`)
+    .join(' ')
 }
 
 function formatValue(value: unknown): string {

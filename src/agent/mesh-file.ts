@@ -107,6 +107,10 @@ function beyondEngine(bootstrap: EnvoyBootstrap, capabilities: TransportCapabili
       const message = `listener ${listener.name} is transparent, which this engine cannot do (${transparentSource.reason}); remove transparent and redirect with REDIRECT`
       problems.push({ path: [...path, 'transparent'], severity: 'error', message })
     }
+    if (listener.preservesSource === true && !transparentSource.isAvailable) {
+      const message = `listener ${listener.name} has original_src, which this engine cannot do (${transparentSource.reason}); remove the filter`
+      problems.push({ path: [...path, 'listener_filters'], severity: 'error', message })
+    }
     if (
       listener.addresses.some((address) => address.socketOptions.length > 0) &&
       !socketOptions.isAvailable

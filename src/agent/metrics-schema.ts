@@ -121,6 +121,12 @@ export const METRICS = {
     labels: ['family', 'side', 'direction'],
     help: "Payload, by the family of each side's own socket, seen from the proxy",
   },
+  spliceFallbacks: {
+    name: 'twinstack_splice_fallbacks_total',
+    type: 'counter',
+    labels: ['reason'],
+    help: 'Times that a relay copied because it got no pipe to splice through',
+  },
   connectionsEnded: {
     name: 'twinstack_connections_closed_total',
     type: 'counter',
@@ -198,6 +204,24 @@ export const METRICS = {
     type: 'gauge',
     labels: ['worker'],
     help: 'Share of the time since the last scrape in which a thread was busy, 0 to 1',
+  },
+  workerRestarts: {
+    name: 'twinstack_worker_restarts_total',
+    type: 'counter',
+    labels: [],
+    help: 'Worker threads that died and were started anew',
+  },
+  engine: {
+    name: 'twinstack_engine_info',
+    type: 'gauge',
+    labels: ['engine'],
+    help: 'The engine that carries the connections, always 1',
+  },
+  capability: {
+    name: 'twinstack_capability',
+    type: 'gauge',
+    labels: ['name'],
+    help: 'What the engine can do on this machine and with these privileges: 1 or 0',
   },
 } as const satisfies Readonly<Record<string, MetricFamily>>
 

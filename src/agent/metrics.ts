@@ -2,13 +2,17 @@
 import { Registry } from 'prom-client'
 
 import { FAMILIES } from '../core/family.ts'
-import { FALLBACK_REASONS } from '../proxy/connection-record.ts'
-import { CONNECT_BUCKETS_SECONDS, LISTENER_STATES } from '../proxy/proxy-stats.ts'
+
+import { ATTEMPT_RESULTS } from '../proxy/connection-record.ts'
+import { LISTENER_STATES } from '../proxy/listener-ledger.ts'
+import { CLOSE_REASON_NAMES, CONNECT_BUCKETS_SECONDS, SPLICE_FALLBACK_REASONS } from '../proxy/stats-slots.ts'
+import { BusyRatios } from './busy-ratios.ts'
 import { METRICS } from './metrics-schema.ts'
 import { registerScraped } from './scraped-metric.ts'
 
 import type { Family } from '../core/family.ts'
-import type { ConnectTimes, ProxyStats } from '../proxy/proxy-stats.ts'
+import type { ConnectTimes, ProxyTotals } from '../proxy/proxy-totals.ts'
+import type { Transport } from '../proxy/transport.ts'
 import type { MetricKey } from './metrics-schema.ts'
 import type { ProcessReadings } from './process-stats.ts'
 import type { Sample, SampleReader } from './scraped-metric.ts'
@@ -22,13 +26,16 @@ export interface SourceReadings {
 }
 
 export interface MetricsDeps {
-  readonly stats: ProxyStats
-  /** Brings the bytes of live connections into `stats`; called once per scrape. */
-  readonly foldStats: () => void
+  readonly totals: ProxyTotals
+  /** Has every thread bring its numbers up to date; called once per scrape, and bounded in time. */
+  readonly refresh: () => Promise<void>
   readonly workloads: WorkloadMetrics
   readonly unhealthyEndpoints: () => Readonly<Record<Family, number>>
   readonly source: () => SourceReadings
   readonly process: ProcessReadings
+  readonly engine: Pick<Transport, 'engine' | 'capabilities'>
+  /** Threads that died and were started anew. */
+  readonly workerRestarts: () => number
   readonly droppedLogLines: () => number
 }
 
@@ -49,27 +56,28 @@ export class Metrics {
   readonly #deps: MetricsDeps
   readonly #options: MetricsOptions
   readonly #registry = new Registry()
+  readonly #busyRatios: BusyRatios
 
   constructor(deps: MetricsDeps, options: MetricsOptions) {
     this.#deps = deps
     this.#options = options
+    this.#busyRatios = new BusyRatios(() => deps.totals.loads)
     const readers: Readonly<Record<MetricKey, SampleReader>> = {
       ...this.#agentReaders(),
       ...workloadReaders(deps.workloads),
-      ...proxyReaders(deps.stats),
+      ...proxyReaders(deps.totals),
     }
     for (const key of metricKeys()) registerScraped(this.#registry, METRICS[key], readers[key])
   }
 
   /** All families in the text format, with the numbers of this moment. */
   async scrape(): Promise<Scrape> {
-    this.#deps.foldStats()
-    this.#deps.workloads.update()
+    await this.#deps.refresh()
     return { contentType: this.#registry.contentType, text: await this.#registry.metrics() }
   }
 
   #agentReaders() {
-    const { process, source, unhealthyEndpoints, droppedLogLines } = this.#deps
+    const { process, source, engine, unhealthyEndpoints, workerRestarts, droppedLogLines } = this.#deps
     const { version, families } = this.#options
     return {
       build: () => [sample({ component: 'twinstack', tag: version }, 1)],
@@ -88,7 +96,16 @@ export class Metrics {
         const { p50, p99 } = process.eventLoopLag()
         return [sample({ quantile: '0.5' }, p50), sample({ quantile: '0.99' }, p99)]
       },
-      workerBusyRatio: () => Array.from(process.busyRatios(), ([worker, ratio]) => sample({ worker }, ratio)),
+      workerBusyRatio: () =>
+        Array.from([...process.busyRatios(), ...this.#busyRatios.take()], ([worker, ratio]) =>
+          sample({ worker }, ratio),
+        ),
+      workerRestarts: () => [sample({}, workerRestarts())],
+      engine: () => [sample({ engine: engine.engine }, 1)],
+      capability: () =>
+        Object.entries(engine.capabilities).map(([key, { isAvailable }]) =>
+          sample({ name: snakeCase(key) }, isAvailable ? 1 : 0),
+        ),
     } satisfies Partial<Record<MetricKey, SampleReader>>
   }
 }
@@ -102,35 +119,38 @@ function workloadReaders(workloads: WorkloadMetrics) {
   } satisfies Partial<Record<MetricKey, SampleReader>>
 }
 
-function proxyReaders(stats: ProxyStats) {
+function proxyReaders(totals: ProxyTotals) {
   return {
-    listenerState: () => listenerStates(stats),
-    downstreamConnections: () => perListener(stats, 'accepted'),
-    downstreamActive: () => perListener(stats, 'active'),
+    listenerState: () => listenerStates(totals),
+    downstreamConnections: () => perListener(totals, 'accepted'),
+    downstreamActive: () => perListener(totals, 'active'),
     upstreamAttempts: () =>
       FAMILIES.flatMap((family) =>
-        Object.entries(stats.attempts[family]).map(([result, count]) => sample({ family, result }, count)),
+        ATTEMPT_RESULTS.map((result) => sample({ family, result }, totals.attempts(family, result))),
       ),
     upstreamConnections: () =>
       FAMILIES.flatMap((downstream) =>
         FAMILIES.map((upstream) =>
           sample(
             { downstream_family: downstream, upstream_family: upstream },
-            stats.upstreamConnections[downstream][upstream].count,
+            totals.upstreamConnections(downstream, upstream),
           ),
         ),
       ),
-    familyFallbacks: () => fallbacks(stats),
+    // All of them, so that a rate is there before the first fallback.
+    familyFallbacks: () =>
+      totals.fallbacks.map(({ from, to, reason, count }) => sample({ from, to, reason }, count)),
     upstreamConnectSeconds: () =>
-      FAMILIES.flatMap((family) => connectTimes(family, stats.connectTimes[family])),
-    bytes: () => bytes(stats),
-    connectionsEnded: () =>
-      Object.entries(stats.closedConnections).map(([reason, count]) => sample({ reason }, count)),
+      FAMILIES.flatMap((family) => connectTimes(family, totals.connectTimes(family))),
+    bytes: () => bytes(totals),
+    spliceFallbacks: () =>
+      SPLICE_FALLBACK_REASONS.map((reason) => sample({ reason }, totals.spliceFallbacks(reason))),
+    connectionsEnded: () => CLOSE_REASON_NAMES.map((reason) => sample({ reason }, totals.closed(reason))),
   } satisfies Partial<Record<MetricKey, SampleReader>>
 }
 
-function listenerStates(stats: ProxyStats): readonly Sample[] {
-  return [...stats.listeners].flatMap(([listener, byFamily]) =>
+function listenerStates({ listeners }: ProxyTotals): readonly Sample[] {
+  return [...listeners.counts].flatMap(([listener, byFamily]) =>
     FAMILIES.flatMap((family) => {
       const current = byFamily[family].state
       if (current === undefined) return []
@@ -139,22 +159,11 @@ function listenerStates(stats: ProxyStats): readonly Sample[] {
   )
 }
 
-function perListener(stats: ProxyStats, count: 'accepted' | 'active'): readonly Sample[] {
-  return [...stats.listeners].flatMap(([listener, byFamily]) =>
-    FAMILIES.map((family) => sample({ listener, family }, byFamily[family][count])),
-  )
-}
-
-/** Both changes of family with every reason, so that a rate is there before the first fallback. */
-function fallbacks(stats: ProxyStats): readonly Sample[] {
-  const counted = stats.fallbacks
-  return [
-    { from: 'ipv4', to: 'ipv6' },
-    { from: 'ipv6', to: 'ipv4' },
-  ].flatMap(({ from, to }) =>
-    FALLBACK_REASONS.map((reason) => {
-      const found = counted.find((each) => each.from === from && each.reason === reason)
-      return sample({ from, to, reason }, found?.count ?? 0)
+function perListener({ listeners }: ProxyTotals, what: 'accepted' | 'active'): readonly Sample[] {
+  return [...listeners.counts].flatMap(([listener, byFamily]) =>
+    FAMILIES.flatMap((family) => {
+      const count = byFamily[family][what]
+      return count === undefined ? [] : [sample({ listener, family }, count)]
     }),
   )
 }
@@ -175,16 +184,13 @@ function connectTimes(family: Family, times: ConnectTimes): readonly Sample[] {
   ]
 }
 
-function bytes(stats: ProxyStats): readonly Sample[] {
-  return FAMILIES.flatMap((family) => {
-    const { downstream, upstream } = stats.bytes[family]
-    return [
-      sample({ family, side: 'downstream', direction: 'received' }, downstream.received),
-      sample({ family, side: 'downstream', direction: 'sent' }, downstream.sent),
-      sample({ family, side: 'upstream', direction: 'received' }, upstream.received),
-      sample({ family, side: 'upstream', direction: 'sent' }, upstream.sent),
-    ]
-  })
+function bytes(totals: ProxyTotals): readonly Sample[] {
+  return FAMILIES.flatMap((family) => [
+    sample({ family, side: 'downstream', direction: 'received' }, totals.bytes(family, 'downstreamReceived')),
+    sample({ family, side: 'downstream', direction: 'sent' }, totals.bytes(family, 'downstreamSent')),
+    sample({ family, side: 'upstream', direction: 'received' }, totals.bytes(family, 'upstreamReceived')),
+    sample({ family, side: 'upstream', direction: 'sent' }, totals.bytes(family, 'upstreamSent')),
+  ])
 }
 
 function perFamily(values: Readonly<Record<Family, number>>): readonly Sample[] {
@@ -193,6 +199,11 @@ function perFamily(values: Readonly<Record<Family, number>>): readonly Sample[] 
 
 function optional(value: number | undefined): readonly Sample[] {
   return value === undefined ? [] : [sample({}, value)]
+}
+
+/** A name of the code as Prometheus writes names. */
+function snakeCase(camelCase: string): string {
+  return camelCase.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 }
 
 function sample(labels: Readonly<Record<string, string>>, value: number): Sample {

@@ -47,6 +47,11 @@ export type SettingDefinition = SettingKind & {
   readonly defaultText?: string
 }
 
+/** What an operator can ask for, see engine.ts. */
+export const ENGINE_CHOICES = ['auto', 'node', 'linux'] as const
+
+export type EngineChoice = (typeof ENGINE_CHOICES)[number]
+
 const PORT = { type: 'integer', min: 0, max: 65_535, unit: 'port' } as const
 const UNUSED = { group: 'Accepted without effect', type: 'text', default: '' } as const
 const TEXT = { type: 'text', default: '' } as const
@@ -131,10 +136,28 @@ export const SETTINGS = [
     type: 'choice',
     name: 'TWINSTACK_ENGINE',
     default: 'auto',
-    choices: ['auto', 'node'],
+    choices: ENGINE_CHOICES,
     flag: 'engine',
     group: 'Connections',
-    help: 'What carries connections; auto is node in this build',
+    help: 'What carries connections: linux (epoll and splice in worker threads), node (one thread, every platform), or auto: linux where it can run',
+  },
+  {
+    type: 'integer',
+    name: 'TWINSTACK_WORKERS',
+    default: undefined,
+    defaultText:
+      'ZTUNNEL_WORKER_THREADS, concurrency of PROXY_CONFIG, a quarter of the processors but 2 at least',
+    min: 0,
+    max: 254,
+    flag: 'workers',
+    group: 'Connections',
+    help: 'Worker threads of the linux engine; 0: one per processor',
+  },
+  {
+    ...TEXT,
+    name: 'ZTUNNEL_WORKER_THREADS',
+    group: 'Connections',
+    help: 'The same under the name that ztunnel uses; a percentage such as 50% is one of the processors',
   },
   {
     type: 'integer',
@@ -192,6 +215,30 @@ export const SETTINGS = [
     max: 127,
     group: 'Connections',
     help: 'Unanswered probes that end a connection; the node engine leaves it to the kernel (10)',
+  },
+  {
+    type: 'boolean',
+    name: 'USER_TIMEOUT_ENABLED',
+    default: false,
+    group: 'Connections',
+    help: 'A connection whose data stays unacknowledged for as long as keepalive would take ends (TCP_USER_TIMEOUT); needs the linux engine',
+  },
+  {
+    type: 'integer',
+    name: 'PACKET_MARK',
+    default: undefined,
+    defaultText: '1337 in the ambient dialect where the agent may set one, else none',
+    min: 0,
+    max: 4_294_967_295,
+    group: 'Connections',
+    help: 'Mark of the packets of upstream connections, so that redirection lets them pass; 0: none; needs the linux engine',
+  },
+  {
+    type: 'boolean',
+    name: 'ENABLE_ORIG_SRC',
+    default: false,
+    group: 'Connections',
+    help: "Upstream connections of the ambient dialect are made from the client's address where the families match; needs the linux engine, and routes that bring the answers back",
   },
   {
     type: 'duration',
@@ -343,10 +390,9 @@ export const SETTINGS = [
   { ...UNUSED, name: 'AUTH_TOKEN', help: 'This build has no xDS client' },
   { ...UNUSED, name: 'SECRET_TTL', help: 'This build holds no certificates' },
   { ...UNUSED, name: 'CRL_PATH', help: 'This build accepts no certificates' },
-  { ...UNUSED, name: 'ZTUNNEL_WORKER_THREADS', help: 'This build carries connections in one thread' },
-  { ...UNUSED, name: 'ZTUNNEL_CPU_LIMIT', help: 'As ZTUNNEL_WORKER_THREADS' },
-  { ...UNUSED, name: 'ZTUNNEL_RESOURCE_CPU_LIMIT', help: 'As ZTUNNEL_WORKER_THREADS' },
-  { ...UNUSED, name: 'ZTUNNEL_RESOURCE_CPU_REQUEST', help: 'As ZTUNNEL_WORKER_THREADS' },
+  { ...UNUSED, name: 'ZTUNNEL_CPU_LIMIT', help: 'Set TWINSTACK_WORKERS' },
+  { ...UNUSED, name: 'ZTUNNEL_RESOURCE_CPU_LIMIT', help: 'Set TWINSTACK_WORKERS' },
+  { ...UNUSED, name: 'ZTUNNEL_RESOURCE_CPU_REQUEST', help: 'Set TWINSTACK_WORKERS' },
   { ...UNUSED, name: 'POOL_MAX_STREAMS_PER_CONNECTION', help: 'This build has no HBONE' },
   { ...UNUSED, name: 'POOL_UNUSED_RELEASE_TIMEOUT', help: 'This build has no HBONE' },
 ] as const satisfies readonly SettingDefinition[]
@@ -371,13 +417,7 @@ export const UNSUPPORTED_VARIABLES: readonly {
 }[] = [
   { name: 'ENABLE_PROXY', harmless: ['true'], why: 'the agent cannot run without its proxy' },
   { name: 'PROXY_MODE', harmless: ['shared'], why: 'only shared mode exists' },
-  {
-    name: 'ENABLE_ORIG_SRC',
-    harmless: ['false'],
-    why: "connecting from the client's address is not built yet",
-  },
   { name: 'XDS_ON_DEMAND', harmless: ['false'], why: 'this build has no xDS client' },
   { name: 'FAKE_CA', harmless: ['false'], why: 'this build holds no certificates' },
   { name: 'UNSTABLE_ENABLE_SOCKS5', harmless: ['false'], why: 'there is no SOCKS5 listener' },
-  { name: 'USER_TIMEOUT_ENABLED', harmless: ['false'], why: 'node:net cannot set TCP_USER_TIMEOUT' },
 ]

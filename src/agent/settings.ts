@@ -7,7 +7,8 @@ import { FAMILY_POLICIES } from '../core/family.ts'
 import { resolveDualStack } from './dual-stack.ts'
 import { mergeProxyConfig, readMeshFile, readProxyConfig } from './proxy-config.ts'
 import { SettingsReader } from './settings-reader.ts'
-import { SETTINGS, UNSUPPORTED_VARIABLES } from './settings-schema.ts'
+import { ENGINE_CHOICES, SETTINGS, UNSUPPORTED_VARIABLES } from './settings-schema.ts'
+import { parseWorkerCount, workersOf } from './worker-count.ts'
 
 import type { IpAddress } from '../core/address.ts'
 import type { Family, FamilyPolicy } from '../core/family.ts'
@@ -16,6 +17,8 @@ import type { Result } from '../core/result.ts'
 import type { Keepalive } from '../mesh/upstream.ts'
 import type { DualStack } from './dual-stack.ts'
 import type { ProxyConfig } from './proxy-config.ts'
+import type { EngineChoice } from './settings-schema.ts'
+import type { WorkerCount } from './worker-count.ts'
 
 /** Where the mesh's configuration comes from. */
 export type MeshSource =
@@ -48,7 +51,9 @@ export interface Settings {
   readonly families: readonly Family[]
   readonly requiredFamilies: readonly Family[]
   readonly familyPolicy: FamilyPolicy
-  readonly engine: 'auto' | 'node'
+  readonly engine: EngineChoice
+  /** Absent: the default of countWorkers. */
+  readonly workers?: WorkerCount
   readonly attemptDelayMs: number
   /** 0: no limit. */
   readonly idleTimeoutMs: number
@@ -56,6 +61,10 @@ export interface Settings {
   readonly halfClosedTimeoutMs: number
   /** Empty: keepalive is off. */
   readonly keepalive: Keepalive
+  /** Absent: not set. 0: no mark. */
+  readonly packetMark?: number
+  /** Upstream connections of the ambient dialect are made from the client's address. */
+  readonly preservesSource: boolean
   /** How long connections may go on after the drain has begun. */
   readonly drainDeadlineMs: number
   readonly allowPlaintext: readonly string[]
@@ -107,16 +116,20 @@ export function readSettings(input: SettingsInput, options: ReadSettingsOptions 
   )
   const requiredFamilies = readRequiredFamilies(reader, dualStack, families)
   refuseUnsupported(reader, input.env)
+  const packetMark = reader.integer('PACKET_MARK')
   const settings: Omit<Settings, 'dualStack'> = {
     source: readSource(reader, proxyConfig, options.needsSource ?? true),
     families,
     requiredFamilies,
     familyPolicy: reader.choice('TWINSTACK_FAMILY_POLICY', FAMILY_POLICIES) ?? 'native-first',
-    engine: readEngine(reader),
+    engine: reader.choice('TWINSTACK_ENGINE', ENGINE_CHOICES) ?? 'auto',
+    ...readWorkers(reader, proxyConfig),
     attemptDelayMs: reader.integer('TWINSTACK_ATTEMPT_DELAY_MS') ?? 250,
     idleTimeoutMs: reader.durationMs('TWINSTACK_IDLE_TIMEOUT') ?? 0,
     halfClosedTimeoutMs: reader.durationMs('TWINSTACK_HALF_CLOSED_TIMEOUT') ?? 0,
     keepalive: readKeepalive(reader),
+    ...(packetMark !== undefined && { packetMark }),
+    preservesSource: reader.boolean('ENABLE_ORIG_SRC'),
     drainDeadlineMs: readDrainDeadlineMs(reader),
     allowPlaintext: reader.list('TWINSTACK_ALLOW_PLAINTEXT'),
     ports: readPorts(reader, proxyConfig),
@@ -234,23 +247,33 @@ function readSource(reader: SettingsReader, proxyConfig: ProxyConfig, needsSourc
   return { kind: 'none' }
 }
 
-function readEngine(reader: SettingsReader): 'auto' | 'node' {
-  if (reader.text('TWINSTACK_ENGINE') === 'linux') {
-    reader.refuse('TWINSTACK_ENGINE', 'the linux engine is not part of this build; write auto or node')
-    return 'auto'
-  }
-  return reader.choice('TWINSTACK_ENGINE', ['auto', 'node']) ?? 'auto'
+/** The first of the agent's own variable, ztunnel's, and the proxy config's. */
+function readWorkers(
+  reader: SettingsReader,
+  { concurrency }: ProxyConfig,
+): { readonly workers?: WorkerCount } {
+  const own = reader.integer('TWINSTACK_WORKERS')
+  if (own !== undefined) return { workers: workersOf(own) }
+  const text = reader.text('ZTUNNEL_WORKER_THREADS')
+  if (text === '') return concurrency === undefined ? {} : { workers: workersOf(concurrency) }
+  const workers = parseWorkerCount(text)
+  if (workers !== undefined) return { workers }
+  reader.refuse('ZTUNNEL_WORKER_THREADS', 'write a whole number, or a percentage such as 50%')
+  return {}
 }
 
 function readKeepalive(reader: SettingsReader): Keepalive {
   const idleMs = reader.durationMs('KEEPALIVE_TIME')
   const intervalMs = reader.durationMs('KEEPALIVE_INTERVAL')
   const probes = reader.integer('KEEPALIVE_RETRIES')
+  const hasUserTimeout = reader.boolean('USER_TIMEOUT_ENABLED')
   if (!reader.boolean('KEEPALIVE_ENABLED')) return {}
   return {
     ...(idleMs !== undefined && { idleMs }),
     ...(intervalMs !== undefined && { intervalMs }),
     ...(probes !== undefined && { probes }),
+    // As ztunnel: data waits for its acknowledgement no longer than silence is borne.
+    ...(hasUserTimeout && { userTimeoutMs: (idleMs ?? 0) + (intervalMs ?? 0) * (probes ?? 0) }),
   }
 }
 

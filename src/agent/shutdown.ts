@@ -13,7 +13,7 @@ export interface Drainable {
   stopAccepting(): Promise<void>
   whenIdle(): Promise<void>
   closeConnections(reason: 'drained'): void
-  readonly connections: readonly ConnectionRecord[]
+  connections(): Promise<readonly ConnectionRecord[]>
 }
 
 /** How many workloads or upstreams the log names when connections are cut. */
@@ -66,12 +66,14 @@ export class Shutdown {
     await this.#untilIdleOr((expired) => {
       const deadline = clock.setTimer(this.#deadlineMs, expired)
       const unwatch = this.#drain.watch(expired)
+      // The second request can come while the listeners are being closed.
+      if (this.#drain.mode === 'immediate') expired()
       return () => {
         deadline.cancel()
         unwatch()
       }
     })
-    const { connections } = target
+    const connections = await target.connections()
     if (connections.length === 0) {
       logger.log('info', 'every connection has ended')
       return

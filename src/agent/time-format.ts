@@ -1,5 +1,8 @@
 /** Times in the strftime patterns that Envoy's START_TIME takes, in UTC. */
 
+/** How many characters of the ISO form change within a second: the milliseconds and the Z. */
+const MILLISECONDS_CHARS = 4
+
 const CONVERSION = /%([1-9]?)([YmdHMSszZFTef%])/g
 
 /** The time in ISO form with milliseconds, or by a pattern such as `%Y-%m-%dT%H:%M:%S.%3fZ`. */
@@ -10,6 +13,33 @@ export function formatTime(timeMs: number, pattern?: string): string {
     CONVERSION,
     (whole, digits: string, conversion: string) => convert(date, conversion, digits) ?? whole,
   )
+}
+
+/** Times in ISO form with milliseconds, cheap for times that lie close together. */
+export class IsoTimes {
+  #timeMs = NaN
+  #text = ''
+  #second = NaN
+  #prefix = ''
+
+  format(timeMs: number): string {
+    const wholeMs = Math.floor(timeMs)
+    if (wholeMs !== this.#timeMs) {
+      this.#timeMs = wholeMs
+      this.#text = this.#print(wholeMs)
+    }
+    return this.#text
+  }
+
+  #print(timeMs: number): string {
+    const second = Math.floor(timeMs / 1_000)
+    if (second !== this.#second) {
+      this.#second = second
+      this.#prefix = new Date(second * 1_000).toISOString().slice(0, -MILLISECONDS_CHARS)
+    }
+    const ms = timeMs - second * 1_000
+    return [this.#prefix, ms < 10 ? '00' : ms < 100 ? '0' : '', ms, 'Z'].join('')
+  }
 }
 
 function convert(date: Date, conversion: string, digits: string): string | undefined {

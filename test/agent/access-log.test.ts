@@ -1,17 +1,15 @@
 import t from 'tap'
 
 import { AccessLogWriter } from '../../src/agent/access-log.ts'
-import { compileFormat, formatOwnLine } from '../../src/agent/access-log-format.ts'
-import { formatTime } from '../../src/agent/time-format.ts'
+import { compileFormat } from '../../src/agent/access-log-format.ts'
+import { formatTime, IsoTimes } from '../../src/agent/time-format.ts'
 import { silentLogger } from '../../src/core/logger.ts'
 import { CONNECTION_OPERATORS } from '../../src/mesh/access-log-operators.ts'
 import { closedConnectionRecord, refusedConnectionRecord } from '../fixtures/connection-records.ts'
 import { FakeClock } from '../fixtures/fake-clock.ts'
 
-import type { AccessLogOptions } from '../../src/agent/access-log.ts'
+import type { AccessLogOptions } from '../../src/agent/access-log-printer.ts'
 import type { AccessLog } from '../../src/mesh/listener.ts'
-
-const PLAIN = { format: 'plain', timeMs: 0 } as const
 
 function bench(options: AccessLogOptions): {
   readonly log: AccessLogWriter
@@ -36,66 +34,6 @@ function bench(options: AccessLogOptions): {
   }
 }
 
-t.test('writes one line with both families, the attempts and the way the connection ended', async (t) => {
-  t.equal(
-    formatOwnLine(closedConnectionRecord(), PLAIN),
-    [
-      '1970-01-01T00:00:00.000Z',
-      'info',
-      'access',
-      'connection complete',
-      [
-        'src.addr=[fd00::1]:40000 src.workload="sleep" src.namespace="default" src.cluster="Kubernetes"',
-        'dst.addr=10.0.0.2:9000 dst.service="echo.default.svc.cluster.local" dst.workload="echo"',
-        'dst.namespace="default" dst.cluster="Kubernetes" direction="outbound" bytes_sent=10 bytes_recv=20',
-        'duration="1235ms" connection=1 listener="web" dst.original=[fd00::99]:80 family="ipv6"',
-        'upstream_family="ipv4" upstream="outbound|80||echo" endpoint="uid-echo" source=10.0.0.1:41000',
-        'attempts="[fd00::2]:9000 refused 1ms, 10.0.0.2:9000 connected 1ms" fallback="ipv6 to ipv4: refused"',
-        'close_reason="finished" response_flags="-"\n',
-      ].join(' '),
-    ].join('\t'),
-  )
-})
-
-t.test('writes the same as JSON', async (t) => {
-  const line = formatOwnLine(closedConnectionRecord(), { format: 'json', timeMs: 0 })
-  t.match(JSON.parse(line), {
-    level: 'info',
-    time: '1970-01-01T00:00:00.000Z',
-    scope: 'access',
-    message: 'connection complete',
-    'src.addr': '[fd00::1]:40000',
-    bytes_sent: 10,
-    family: 'ipv6',
-    upstream_family: 'ipv4',
-    close_reason: 'finished',
-  })
-  t.ok(line.endsWith('}\n'))
-})
-
-t.test('counts bytes from the point of view of the local application', async (t) => {
-  const bytes = { downstreamReceived: 1, downstreamSent: 2, upstreamReceived: 3, upstreamSent: 4 }
-  const line = (direction: 'inbound' | 'outbound') =>
-    formatOwnLine(closedConnectionRecord({ direction, bytes }), PLAIN)
-  t.match(line('outbound'), 'bytes_sent=1 bytes_recv=2')
-  t.match(line('inbound'), 'bytes_sent=3 bytes_recv=4')
-})
-
-t.test(
-  'is an error when the end was not expected, with the detail or the meaning of the reason',
-  async (t) => {
-    const failed = formatOwnLine(refusedConnectionRecord(), PLAIN)
-    t.match(
-      failed,
-      /\terror\taccess\t.* error="No filter chain, service or workload matches the destination"/,
-    )
-    t.notMatch(failed, /upstream|attempts|fallback|dst\.addr/, 'what is absent is left out')
-    const detailed = refusedConnectionRecord({ closeReason: 'policy_denied', detail: 'policy default/deny' })
-    t.match(formatOwnLine(detailed, PLAIN), 'error="policy default/deny"')
-    t.match(formatOwnLine(refusedConnectionRecord({ closeReason: 'downstream_gone' }), PLAIN), /\tinfo\t/)
-  },
-)
-
 t.test("prints Envoy's templates, with - for what does not apply", async (t) => {
   const template =
     '[%START_TIME%] %DURATION% %BYTES_RECEIVED%/%BYTES_SENT% %PROTOCOL% %DOWNSTREAM_REMOTE_ADDRESS% ' +
@@ -106,7 +44,7 @@ t.test("prints Envoy's templates, with - for what does not apply", async (t) => 
   t.equal(
     compileFormat({ kind: 'text', template })(closedConnectionRecord()),
     '[2026-01-02T03:04:05.678Z] 1235 10/20 - [fd00::1]:40000 fd00::1 [fd00::1]:40000 [fd00::99]:80 ' +
-      '10.0.0.2:9000 outbound|80||echo 10.0.0.1:41000 10.0.0.2 - - - 1 "-" 0 10.0 100%\n',
+      '[fd00::2]:9000 outbound|80||echo 10.0.0.1:41000 10.0.0.2 - - - 1 "-" 0 [fd0 100%\n',
   )
 })
 
@@ -118,6 +56,8 @@ t.test('says why a connection has no upstream, in one word', async (t) => {
   })
   const failed = refusedConnectionRecord({ closeReason: 'upstream_refused', detail: '10.0.0.2:80 refused' })
   t.equal(format(failed), '- UF,URX 10.0.0.2:80_refused -')
+  const { attempts } = closedConnectionRecord()
+  t.equal(format({ ...failed, attempts }), '[fd00::2]:9000 UF,URX 10.0.0.2:80_refused -')
   const denied = refusedConnectionRecord({ closeReason: 'policy_denied', detail: 'policy default/deny' })
   t.equal(format(denied), '- RBAC - policy_default/deny')
 })
@@ -154,6 +94,30 @@ t.test('formats times by a pattern', async (t) => {
     '%s.%6f %f %%': '1767323045.678000 678000000 %',
   }
   for (const [pattern, text] of Object.entries(table)) t.equal(formatTime(timeMs, pattern), text)
+})
+
+t.test('formats times in ISO form, whatever time came before', async (t) => {
+  const times = new IsoTimes()
+  const table = [0, 7, 999, 1_000, 1_767_323_045_678, 1_767_323_045_000, 1_767_323_045_098, 59_999.9, -1]
+  for (const timeMs of table) t.equal(times.format(timeMs), new Date(Math.floor(timeMs)).toISOString())
+})
+
+t.test('writes the keys of a JSON format as they are, in their order', async (t) => {
+  const template = { 'a"b': '%CONNECTION_ID%', '': 'x"y', z: '%UPSTREAM_CLUSTER%' }
+  const line = compileFormat({ kind: 'json', template })(closedConnectionRecord())
+  t.equal(line, `${JSON.stringify({ 'a"b': 1, '': 'x"y', z: 'outbound|80||echo' })}\n`)
+  t.equal(compileFormat({ kind: 'json', template: {} })(closedConnectionRecord()), '{}\n')
+})
+
+t.test('writes the lines of other threads, and counts those that they have dropped', async (t) => {
+  const { log, texts } = bench({ target: { kind: 'stdout' }, format: 'plain' })
+  const target = { kind: 'file', path: '/log' } as const
+  log.writeLines({ target, text: '1\n2\n', lineCount: 2 })
+  log.writeLines({ target, text: '3\n', lineCount: 1 })
+  log.countDropped(4)
+  t.strictSame(await texts(), { '/log': '1\n2\n3\n' })
+  log.writeLines({ target, text: '5\n6\n', lineCount: 2 })
+  t.equal(log.droppedLines, 6, 'lines after the close are dropped')
 })
 
 t.test('writes the own log and those of the listener, each to its file', async (t) => {

@@ -38,8 +38,8 @@ function admin(): { readonly routes: readonly HttpRoute[]; readonly called: stri
     { level: 'info', format: 'plain' },
   )
   const deps: AdminDeps = {
-    configDump: () => ({ workloads: [] }),
-    clusters: () => ({ cluster_statuses: [] }),
+    configDump: async () => ({ workloads: [] }),
+    clusters: async () => ({ cluster_statuses: [] }),
     shutdown: () => called.push('shutdown'),
     drainListeners: async () => void called.push('drain'),
     logger,

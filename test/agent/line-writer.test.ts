@@ -35,7 +35,7 @@ class FakeSink implements ByteSink {
 
 function bench(
   sink: FakeSink,
-  options: { readonly maxLines?: number; readonly logger?: Logger } = {},
+  options: { readonly maxChars?: number; readonly logger?: Logger } = {},
 ): { readonly clock: FakeClock; readonly writer: LineWriter } {
   const { logger = silentLogger, ...rest } = options
   const clock = new FakeClock()
@@ -64,7 +64,7 @@ t.test('drops and counts what does not fit while the sink does not take anything
   const sink = new FakeSink()
   let open = (): void => undefined
   sink.gate = new Promise((resolve) => (open = resolve))
-  const { writer } = bench(sink, { maxLines: 2 })
+  const { writer } = bench(sink, { maxChars: 4 })
   writer.write('1\n')
   await settle()
   for (const line of ['2\n', '3\n', '4\n', '5\n']) writer.write(line)
@@ -74,6 +74,26 @@ t.test('drops and counts what does not fit while the sink does not take anything
   t.equal(sink.text, '1\n2\n3\n')
   writer.write('late\n')
   t.equal(writer.dropped, 3, 'a line after the close is dropped')
+})
+
+t.test('takes the lines of a batch all or not at all', async (t) => {
+  const sink = new FakeSink()
+  const { writer } = bench(sink, { maxChars: 6 })
+  writer.write('1\n2\n', 2)
+  writer.write('3\n4\n', 2)
+  writer.write('5\n')
+  t.equal(writer.dropped, 2)
+  await writer.close()
+  t.equal(sink.text, '1\n2\n5\n')
+})
+
+t.test('writes more than one write takes in their order', async (t) => {
+  const sink = new FakeSink()
+  const { writer } = bench(sink)
+  const lines = Array.from({ length: 5_000 }, (_, index) => `${index} ${'x'.repeat(100)}\n`)
+  for (const line of lines) writer.write(line)
+  await writer.close()
+  t.equal(sink.text, lines.join(''))
 })
 
 t.test('waits a moment for the reader of a full pipe', async (t) => {

@@ -23,6 +23,8 @@ const CAPABILITIES = {
   transparentSource: UNAVAILABLE,
   packetMark: UNAVAILABLE,
   socketOptions: UNAVAILABLE,
+  userTimeout: UNAVAILABLE,
+  splice: UNAVAILABLE,
 }
 
 /** Files in memory that count how often each is read. A write is a new version, also of an equal text. */

@@ -14,6 +14,8 @@ const CAPABILITIES: TransportCapabilities = {
   transparentSource: UNAVAILABLE,
   packetMark: UNAVAILABLE,
   socketOptions: UNAVAILABLE,
+  userTimeout: UNAVAILABLE,
+  splice: UNAVAILABLE,
 }
 
 /** Reads `mesh.yaml` of a file system that holds just `files`. */

@@ -5,10 +5,12 @@ import t from 'tap'
 import { Metrics } from '../../src/agent/metrics.ts'
 import { METRICS } from '../../src/agent/metrics-schema.ts'
 import { ProcessStats } from '../../src/agent/process-stats.ts'
+import { TrafficCounter } from '../../src/agent/traffic-counter.ts'
 import { WorkloadMetrics } from '../../src/agent/workload-metrics.ts'
-import { ProxyStats } from '../../src/proxy/proxy-stats.ts'
+import { ProxyTotals } from '../../src/proxy/proxy-totals.ts'
 import { closedConnectionRecord, connectionRecord } from '../fixtures/connection-records.ts'
 import { FakeClock } from '../fixtures/fake-clock.ts'
+import { openThread } from '../fixtures/thread-stats.ts'
 
 import type { MetricsDeps } from '../../src/agent/metrics.ts'
 
@@ -21,18 +23,28 @@ const PROCESS: MetricsDeps['process'] = {
   busyRatios: () => new Map([['main', 0.25]]),
 }
 
+const NOT_HERE = { isAvailable: false, reason: 'not part of this test' } as const
+const CAPABILITIES: MetricsDeps['engine']['capabilities'] = {
+  originalDestination: { isAvailable: true },
+  transparentSource: NOT_HERE,
+  packetMark: NOT_HERE,
+  socketOptions: NOT_HERE,
+  userTimeout: NOT_HERE,
+  splice: NOT_HERE,
+}
+
 function bench(parts: Partial<MetricsDeps> = {}): {
-  readonly stats: ProxyStats
+  readonly totals: ProxyTotals
   readonly workloads: WorkloadMetrics
   readonly lines: () => Promise<readonly string[]>
 } {
-  const stats = new ProxyStats()
-  const workloads = new WorkloadMetrics({ clock: new FakeClock(), liveConnections: () => [] })
+  const totals = new ProxyTotals()
+  const workloads = new WorkloadMetrics({ clock: new FakeClock() })
   const metrics = new Metrics(
     {
-      stats,
+      totals,
       workloads,
-      foldStats: () => undefined,
+      refresh: () => Promise.resolve(),
       unhealthyEndpoints: () => ({ ipv4: 0, ipv6: 3 }),
       source: () => ({
         isConnected: true,
@@ -40,25 +52,34 @@ function bench(parts: Partial<MetricsDeps> = {}): {
         resources: [{ type: 'listener', count: 2 }],
       }),
       process: PROCESS,
+      engine: { engine: 'node', capabilities: CAPABILITIES },
+      workerRestarts: () => 2,
       droppedLogLines: () => 0,
       ...parts,
     },
     { version: '1.2.3', families: ['ipv4', 'ipv6'] },
   )
-  return { stats, workloads, lines: async () => (await metrics.scrape()).text.split('\n') }
+  return { totals, workloads, lines: async () => (await metrics.scrape()).text.split('\n') }
 }
 
-function drive(stats: ProxyStats, workloads: WorkloadMetrics): void {
-  stats.listenerState('we"b', 'ipv6', 'absent')
+function drive(totals: ProxyTotals, workloads: WorkloadMetrics): void {
+  const { stats } = openThread(totals, '0')
+  totals.listeners.setState('we"b', 'ipv6', 'absent')
   stats.accepted('we"b', 'ipv4')
   stats.attempt('ipv4', 'connected', 3)
   stats.attempt('ipv4', 'connected', 20_000)
-  stats.connected('ipv6', 'ipv4')
+  stats.connected({ downstream: 'ipv6', upstream: 'ipv4' })
   stats.fellBack({ from: 'ipv6', to: 'ipv4', reason: 'refused' })
-  stats.bytes.ipv6.downstream.sent += 5
+  const nothing = { downstreamReceived: 0, downstreamSent: 0, upstreamReceived: 0, upstreamSent: 0 }
+  stats.moved({ downstream: 'ipv6', upstream: 'ipv4' }, { ...nothing, downstreamSent: 5 }, { ...nothing })
   stats.closed('drained')
-  workloads.connected(connectionRecord())
-  workloads.closed(closedConnectionRecord())
+  const counter = new TrafficCounter({ clock: new FakeClock() })
+  counter.connected(connectionRecord())
+  counter.closed(closedConnectionRecord())
+  const batch = counter.takeBatch()
+  if (batch !== undefined) workloads.merge('main', batch)
+  stats.ran(4, 1)
+  stats.spliceFellBack('descriptors_exhausted')
 }
 
 t.test('publishes HELP and TYPE of every family even before anything has happened', async (t) => {
@@ -71,8 +92,8 @@ t.test('publishes HELP and TYPE of every family even before anything has happene
 })
 
 t.test('publishes what was counted', async (t) => {
-  const { stats, workloads, lines } = bench()
-  drive(stats, workloads)
+  const { totals, workloads, lines } = bench()
+  drive(totals, workloads)
   const text = await lines()
   const expected = [
     'istio_build{component="twinstack",tag="1.2.3"} 1',
@@ -102,14 +123,21 @@ t.test('publishes what was counted', async (t) => {
     'process_max_fds 1024',
     'twinstack_event_loop_lag_seconds{quantile="0.99"} 0.002',
     'twinstack_worker_busy_ratio{worker="main"} 0.25',
+    'twinstack_worker_busy_ratio{worker="0"} 0.25',
+    'twinstack_worker_restarts_total 2',
+    'twinstack_engine_info{engine="node"} 1',
+    'twinstack_capability{name="original_destination"} 1',
+    'twinstack_capability{name="packet_mark"} 0',
+    'twinstack_splice_fallbacks_total{reason="descriptors_exhausted"} 1',
+    'twinstack_splice_fallbacks_total{reason="unsupported"} 0',
   ]
   for (const line of expected) t.ok(text.includes(line), line)
   t.match(text.join('\n'), /^istio_tcp_sent_bytes_total\{reporter="source",source_workload="sleep",.*\} 20$/m)
 })
 
 t.test('keeps to the rules of the Prometheus text format and of metric names', async (t) => {
-  const { stats, workloads, lines } = bench()
-  drive(stats, workloads)
+  const { totals, workloads, lines } = bench()
+  drive(totals, workloads)
   const text = await lines()
   const series = text.filter((line) => line !== '' && !line.startsWith('#'))
   const ids = series.map((line) => line.slice(0, line.lastIndexOf(' ')))
@@ -157,15 +185,24 @@ t.test('has every metric that product and readers of dashboards rely on', async 
     'process_max_fds',
     'twinstack_event_loop_lag_seconds',
     'twinstack_worker_busy_ratio',
+    'twinstack_worker_restarts_total',
+    'twinstack_engine_info',
+    'twinstack_capability',
+    'twinstack_splice_fallbacks_total',
   ]
   for (const name of promised) t.ok(names.has(name), name)
 })
 
-t.test('asks for the bytes of live connections once per scrape', async (t) => {
-  let folds = 0
-  const { lines } = bench({ foldStats: () => folds++ })
-  await lines()
-  t.equal(folds, 1)
+t.test('has the threads bring their numbers up to date before each scrape', async (t) => {
+  const totals = new ProxyTotals()
+  const { stats } = openThread(totals)
+  const refresh = async (): Promise<void> => {
+    await new Promise((resolve) => setImmediate(resolve))
+    stats.closed('finished')
+  }
+  const { lines } = bench({ totals, refresh })
+  t.ok((await lines()).includes('twinstack_connections_closed_total{reason="finished"} 1'))
+  t.ok((await lines()).includes('twinstack_connections_closed_total{reason="finished"} 2'))
 })
 
 t.test('leaves out what the platform does not tell', async (t) => {

@@ -5,6 +5,7 @@ import { parseDurationMs } from '../../src/agent/duration.ts'
 import { drainDeadlineMs, readSettings } from '../../src/agent/settings.ts'
 import { SETTINGS } from '../../src/agent/settings-schema.ts'
 import { renderSettingsHelp, settingFlags } from '../../src/agent/settings-table.ts'
+import { countWorkers } from '../../src/agent/worker-count.ts'
 
 import type { Settings, SettingsInput } from '../../src/agent/settings.ts'
 
@@ -93,10 +94,17 @@ const REFUSED = [
   { name: 'TWINSTACK_ATTEMPT_DELAY_MS', value: '2001', why: 'write a whole number from 10 to 2000' },
   { name: 'TWINSTACK_ATTEMPT_DELAY_MS', value: '1e2', why: 'write a whole number from 10 to 2000' },
   { name: 'TWINSTACK_REQUIRE_FAMILIES', value: 'ipv5', why: 'write a list of ipv4 or ipv6' },
+  { name: 'TWINSTACK_ENGINE', value: 'epoll', why: 'write auto, node or linux' },
+  { name: 'TWINSTACK_WORKERS', value: '255', why: 'write a whole number from 0 to 254' },
   {
-    name: 'TWINSTACK_ENGINE',
-    value: 'linux',
-    why: 'the linux engine is not part of this build; write auto or node',
+    name: 'ZTUNNEL_WORKER_THREADS',
+    value: 'half',
+    why: 'write a whole number, or a percentage such as 50%',
+  },
+  {
+    name: 'ZTUNNEL_WORKER_THREADS',
+    value: '101%',
+    why: 'write a whole number, or a percentage such as 50%',
   },
   { name: 'TWINSTACK_IDLE_TIMEOUT', value: 'soon', why: 'write a duration such as 250ms, 10s or 5m' },
   { name: 'KEEPALIVE_TIME', value: '10ms', why: 'write 1000ms or more' },
@@ -105,11 +113,7 @@ const REFUSED = [
   { name: 'TWINSTACK_ADMIN_PORT', value: '65536', why: 'write a whole number from 0 to 65535' },
   { name: 'RUST_LOG', value: 'loud', why: 'write error, warn, info or debug' },
   { name: 'INSTANCE_IPS', value: '10.0.0.1,x', why: "'x' is not an IP address" },
-  {
-    name: 'ENABLE_ORIG_SRC',
-    value: 'true',
-    why: "connecting from the client's address is not built yet; remove it or write false",
-  },
+  { name: 'PACKET_MARK', value: '0x539', why: 'write a whole number from 0 to 4294967295' },
   { name: 'ISTIO_DUAL_STACK', value: 'yes', why: 'write true or false' },
 ]
 for (const { name, value, why } of REFUSED) {
@@ -193,6 +197,15 @@ t.test('switches keepalive off with KEEPALIVE_ENABLED=false', async (t) => {
   t.strictSame(settingsOf({ KEEPALIVE_ENABLED: 'false' }).keepalive, {})
 })
 
+t.test(
+  'bounds unacknowledged data by the time that keepalive takes, with USER_TIMEOUT_ENABLED',
+  async (t) => {
+    const keepalive = { KEEPALIVE_TIME: '10s', KEEPALIVE_INTERVAL: '2s', KEEPALIVE_RETRIES: '3' }
+    t.equal(settingsOf({ ...keepalive, USER_TIMEOUT_ENABLED: 'true' }).keepalive.userTimeoutMs, 16_000)
+    t.equal(settingsOf(keepalive).keepalive.userTimeoutMs, undefined)
+  },
+)
+
 t.test('warns of a variable of ours that does not exist', async (t) => {
   t.match(settingsOf({ TWINSTACK_ATTEMPT_DELAY: '3' }).warnings, [/TWINSTACK_ATTEMPT_DELAY is ignored/])
 })
@@ -237,4 +250,26 @@ t.test('names every setting in the help, and gives every flag to the command lin
   for (const { name } of SETTINGS) t.ok(help.includes(`  ${name}`), name)
   t.match(settingFlags(), { config: { type: 'string', short: 'c' }, 'admin-port': { type: 'string' } })
   t.equal(new Set(SETTINGS.map(({ name }) => name)).size, SETTINGS.length, 'no name twice')
+})
+
+t.test('takes the number of workers from the first who says one', async (t) => {
+  const proxyConfig = { PROXY_CONFIG: 'concurrency: 3' }
+  const ztunnel = { ZTUNNEL_WORKER_THREADS: '50%' }
+  const cases = [
+    { env: {}, workers: [2, 2, 2, 16] },
+    { env: proxyConfig, workers: [3, 3, 3, 3] },
+    { env: { PROXY_CONFIG: 'concurrency: 0' }, workers: [1, 2, 6, 64] },
+    { env: { ...proxyConfig, ...ztunnel }, workers: [1, 1, 3, 32] },
+    { env: { ...proxyConfig, ...ztunnel, TWINSTACK_WORKERS: '7' }, workers: [7, 7, 7, 7] },
+    { env: { ...ztunnel, TWINSTACK_WORKERS: '0' }, workers: [1, 2, 6, 64] },
+    { env: { PROXY_CONFIG: 'concurrency: 1024' }, workers: [254, 254, 254, 254] },
+  ]
+  for (const { env, workers } of cases) {
+    const settings = settingsOf(env)
+    t.strictSame(
+      [1, 2, 6, 64].map((processors) => countWorkers(settings.workers, processors)),
+      workers,
+      JSON.stringify(env),
+    )
+  }
 })

@@ -1,5 +1,6 @@
 import t from 'tap'
 
+import { TrafficCounter } from '../../src/agent/traffic-counter.ts'
 import { WorkloadMetrics } from '../../src/agent/workload-metrics.ts'
 import { TRAFFIC_LABELS } from '../../src/agent/metrics-schema.ts'
 import {
@@ -10,40 +11,48 @@ import {
 } from '../fixtures/connection-records.ts'
 import { FakeClock } from '../fixtures/fake-clock.ts'
 
+import type { Sample } from '../../src/agent/scraped-metric.ts'
 import type { WorkloadCounter, WorkloadMetricsOptions } from '../../src/agent/workload-metrics.ts'
 import type { ConnectionRecord } from '../../src/proxy/connection-record.ts'
 
 interface Bench {
   readonly clock: FakeClock
-  readonly live: Map<number, ConnectionRecord>
+  readonly counter: TrafficCounter
   readonly metrics: WorkloadMetrics
+  /** Brings what the counter has to the metrics, as it would get there from another thread. */
+  readonly update: () => void
+  /** The same, then the series of one counter. */
+  readonly samples: (counter: WorkloadCounter) => readonly Sample[]
 }
 
 function bench(options?: WorkloadMetricsOptions): Bench {
   const clock = new FakeClock()
-  const live = new Map<number, ConnectionRecord>()
-  return {
-    clock,
-    live,
-    metrics: new WorkloadMetrics({ clock, liveConnections: () => live.values() }, options),
+  const counter = new TrafficCounter({ clock })
+  const metrics = new WorkloadMetrics({ clock }, options)
+  const update = (): void => {
+    const batch = counter.takeBatch()
+    if (batch !== undefined) metrics.merge('0', structuredClone(batch))
+    metrics.forgetGone()
   }
+  const samples = (what: WorkloadCounter): readonly Sample[] => {
+    update()
+    return [...metrics.samples(what)]
+  }
+  return { clock, counter, metrics, update, samples }
 }
 
-function total(metrics: WorkloadMetrics, counter: WorkloadCounter): number {
-  metrics.update()
-  return [...metrics.samples(counter)].reduce((sum, { value }) => sum + value, 0)
+function total(samples: Bench['samples'], counter: WorkloadCounter): number {
+  return samples(counter).reduce((sum, { value }) => sum + value, 0)
 }
 
 function from(name: string): Pick<ConnectionRecord, 'labels'> {
   return { labels: { source: workloadLabels(name) } }
 }
 
-const BYTES = { downstreamReceived: 1, downstreamSent: 2, upstreamReceived: 3, upstreamSent: 4 }
-
 t.test("labels a connection as ztunnel does, in ztunnel's order", async (t) => {
-  const { metrics } = bench()
-  metrics.connected(connectionRecord())
-  const [sample] = [...metrics.samples('opened')]
+  const { counter, samples } = bench()
+  counter.connected(connectionRecord())
+  const [sample] = samples('opened')
   t.strictSame(Object.keys(sample?.labels ?? {}), [...TRAFFIC_LABELS])
   t.match(sample, {
     value: 1,
@@ -66,105 +75,181 @@ t.test("labels a connection as ztunnel does, in ztunnel's order", async (t) => {
 })
 
 t.test('leaves the locality out when no workload is known', async (t) => {
-  const { metrics } = bench()
+  const { counter, samples } = bench()
   const parts = { labels: {}, direction: 'inbound', upstream: { name: 'passthrough' } } as const
-  metrics.connected(connectionRecord(parts))
-  const [sample] = [...metrics.samples('opened')]
+  counter.connected(connectionRecord(parts))
+  const [sample] = samples('opened')
   t.strictSame(Object.keys(sample?.labels ?? {}), TRAFFIC_LABELS.slice(0, -4))
   t.match(sample?.labels, { reporter: 'destination', source_workload: 'unknown' })
 })
 
 t.test('opens without flags and closes with those of the close reason', async (t) => {
-  const { metrics } = bench()
-  metrics.connected(connectionRecord())
-  metrics.closed(closedConnectionRecord({ closeReason: 'upstream_reset' }))
-  t.match([...metrics.samples('opened')], [{ value: 1, labels: { response_flags: '-' } }])
-  t.match([...metrics.samples('closed')], [{ value: 1, labels: { response_flags: 'UC' } }])
+  const { counter, samples } = bench()
+  counter.connected(connectionRecord())
+  counter.closed(closedConnectionRecord({ closeReason: 'upstream_reset' }))
+  t.match(samples('opened'), [{ value: 1, labels: { response_flags: '-' } }])
+  t.match(samples('closed'), [{ value: 1, labels: { response_flags: 'UR' } }])
 })
 
 t.test(
   'counts a connection that reached no upstream as opened and closed, and a rejected one not at all',
   async (t) => {
-    const { metrics } = bench()
-    metrics.closed(refusedConnectionRecord())
-    t.strictSame([...metrics.samples('opened'), ...metrics.samples('closed')], [])
-    metrics.closed({
+    const { counter, samples } = bench()
+    counter.closed(refusedConnectionRecord())
+    t.strictSame([...samples('opened'), ...samples('closed')], [])
+    counter.closed({
       ...refusedConnectionRecord({ closeReason: 'upstream_refused' }),
       upstream: { name: 'echo' },
     })
-    t.match([...metrics.samples('opened')], [{ value: 1 }])
-    t.match([...metrics.samples('closed')], [{ value: 1, labels: { response_flags: 'UF,URX' } }])
+    t.match(samples('opened'), [{ value: 1 }])
+    t.match(samples('closed'), [{ value: 1, labels: { response_flags: 'UF,URX' } }])
   },
 )
 
-t.test('counts the bytes of a live connection at each scrape, and none twice', async (t) => {
-  const { metrics, live } = bench()
-  const record = connectionRecord({ bytes: { ...BYTES, downstreamReceived: 0, downstreamSent: 0 } })
-  live.set(record.id, record)
-  metrics.connected(record)
-  t.equal(total(metrics, 'sent'), 0)
-  live.set(record.id, { ...record, bytes: { ...BYTES, downstreamReceived: 5, downstreamSent: 7 } })
-  t.equal(total(metrics, 'received'), 5)
-  t.equal(total(metrics, 'sent'), 7, 'sent is what the client was sent')
-  t.equal(total(metrics, 'sent'), 7, 'a second scrape adds nothing')
-  live.delete(record.id)
-  metrics.closed(closedConnectionRecord({ bytes: { ...BYTES, downstreamReceived: 6, downstreamSent: 9 } }))
-  t.equal(total(metrics, 'received'), 6)
-  t.equal(total(metrics, 'sent'), 9)
+t.test('counts the bytes of a live connection at each batch, and none twice', async (t) => {
+  const { counter, samples } = bench()
+  const bytes = { downstreamReceived: 0, downstreamSent: 0, upstreamReceived: 0, upstreamSent: 0 }
+  const record = connectionRecord({ bytes })
+  counter.connected(record)
+  t.equal(total(samples, 'sent'), 0)
+  Object.assign(bytes, { downstreamReceived: 5, downstreamSent: 7 })
+  t.equal(total(samples, 'received'), 5)
+  t.equal(total(samples, 'sent'), 7, 'sent is what the client was sent')
+  t.equal(total(samples, 'sent'), 7, 'a second batch adds nothing')
+  Object.assign(bytes, { downstreamReceived: 6, downstreamSent: 9 })
+  counter.closed(closedConnectionRecord({ bytes }))
+  t.equal(total(samples, 'received'), 6)
+  t.equal(total(samples, 'sent'), 9)
 })
 
 t.test('forgets the series of a workload five minutes after it has gone', async (t) => {
-  const { metrics, clock } = bench()
-  metrics.connected(connectionRecord())
-  metrics.closed(closedConnectionRecord())
+  const { clock, counter, metrics, update } = bench()
+  counter.connected(connectionRecord())
+  counter.closed(closedConnectionRecord())
+  update()
   metrics.workloadRemoved('uid-echo')
   clock.advance(299_999)
-  metrics.update()
+  update()
   t.equal(metrics.seriesCount, 1)
   clock.advance(1)
-  metrics.update()
+  update()
   t.equal(metrics.seriesCount, 0)
 })
 
 t.test('keeps the series of a workload that comes back, and of one that has connections', async (t) => {
-  const { metrics, clock } = bench()
-  metrics.connected(connectionRecord({ id: 1, ...from('back') }))
-  metrics.closed(closedConnectionRecord({ id: 1, ...from('back') }))
-  metrics.connected(connectionRecord({ id: 2, ...from('busy') }))
+  const { clock, counter, metrics, samples, update } = bench()
+  counter.connected(connectionRecord({ id: 1, ...from('back') }))
+  counter.closed(closedConnectionRecord({ id: 1, ...from('back') }))
+  counter.connected(connectionRecord({ id: 2, ...from('busy') }))
+  update()
   metrics.workloadRemoved('uid-back')
   metrics.workloadRemoved('uid-busy')
   metrics.workloadSeen('uid-back')
   clock.advance(400_000)
-  metrics.update()
+  update()
   t.equal(metrics.seriesCount, 2)
-  metrics.closed(closedConnectionRecord({ id: 2, ...from('busy') }))
-  metrics.update()
+  counter.closed(closedConnectionRecord({ id: 2, ...from('busy') }))
+  update()
   t.strictSame(
-    [...metrics.samples('opened')].map(({ labels }) => labels['source_workload']),
+    samples('opened').map(({ labels }) => labels['source_workload']),
     ['back'],
   )
 })
 
 t.test('puts what exceeds the limit of series into one overflow series per reporter', async (t) => {
-  const { metrics } = bench({ maxSeries: 2 })
+  const { counter, metrics, samples, update } = bench({ maxSeries: 2 })
   for (const [index, name] of ['a', 'b', 'c', 'd'].entries()) {
-    metrics.connected(connectionRecord({ id: index, ...from(name) }))
-    metrics.closed(closedConnectionRecord({ id: index, ...from(name) }))
+    counter.connected(connectionRecord({ id: index, ...from(name) }))
+    counter.closed(closedConnectionRecord({ id: index, ...from(name) }))
   }
+  update()
   t.equal(metrics.seriesCount, 2)
-  const overflow = [...metrics.samples('opened')].at(-1)
+  const overflow = samples('opened').at(-1)
   t.equal(overflow?.value, 2)
   t.match(overflow?.labels, { reporter: 'source', source_workload: 'overflow', response_flags: 'overflow' })
-  t.equal(total(metrics, 'closed'), 4)
-  t.equal(total(metrics, 'sent'), 80)
+  t.equal(total(samples, 'closed'), 4)
+  t.equal(total(samples, 'sent'), 80)
 })
 
 t.test('makes room for new series by forgetting gone workloads even if nobody scrapes', async (t) => {
-  const { metrics, clock } = bench({ maxSeries: 1 })
-  metrics.connected(connectionRecord(from('old')))
-  metrics.closed(closedConnectionRecord(from('old')))
+  const { clock, counter, metrics, samples, update } = bench({ maxSeries: 1 })
+  counter.connected(connectionRecord(from('old')))
+  counter.closed(closedConnectionRecord(from('old')))
+  update()
   metrics.workloadRemoved('uid-old')
   clock.advance(300_000)
-  metrics.connected(connectionRecord({ id: 2, ...from('new') }))
-  t.match([...metrics.samples('opened')], [{ labels: { source_workload: 'new' } }])
+  counter.connected(connectionRecord({ id: 2, ...from('new') }))
+  t.match(samples('opened'), [{ labels: { source_workload: 'new' } }])
+})
+
+t.test('moves a series out of the overflow when there is room and its connections have ended', async (t) => {
+  const { clock, counter, metrics, samples, update } = bench({ maxSeries: 1 })
+  counter.connected(connectionRecord({ id: 1, ...from('old') }))
+  counter.connected(connectionRecord({ id: 2, ...from('new') }))
+  counter.closed(closedConnectionRecord({ id: 1, ...from('old') }))
+  update()
+  metrics.workloadRemoved('uid-old')
+  clock.advance(300_000)
+  update()
+  counter.connected(connectionRecord({ id: 3, ...from('new') }))
+  const opened = () => samples('opened').map(({ labels, value }) => [labels['source_workload'], value])
+  t.strictSame(opened(), [['overflow', 2]], 'its connections are counted in one place')
+  for (const id of [2, 3]) counter.closed(closedConnectionRecord({ id, ...from('new') }))
+  update()
+  counter.connected(connectionRecord({ id: 4, ...from('new') }))
+  t.strictSame(opened(), [
+    ['new', 1],
+    ['overflow', 2],
+  ])
+})
+
+t.test('counts the connections of a thread that died as closed', async (t) => {
+  const { counter, metrics, samples } = bench()
+  counter.connected(connectionRecord({ id: 1 }))
+  counter.connected(connectionRecord({ id: 2 }))
+  counter.closed(closedConnectionRecord({ id: 2 }))
+  t.equal(total(samples, 'opened'), 2)
+  metrics.threadGone('0', 'upstream_reset')
+  const closed = [...metrics.samples('closed')].map(({ labels, value }) => [labels['response_flags'], value])
+  t.strictSame(closed, [
+    ['-', 1],
+    ['UR', 1],
+  ])
+  metrics.workloadRemoved('uid-echo')
+  metrics.threadGone('0', 'upstream_reset')
+  t.equal([...metrics.samples('closed')].length, 2, 'only once')
+})
+
+t.test('forgets the series of a gone workload when the thread that had its connections died', async (t) => {
+  const { clock, counter, metrics, update } = bench()
+  counter.connected(connectionRecord())
+  update()
+  metrics.workloadRemoved('uid-echo')
+  clock.advance(300_000)
+  metrics.forgetGone()
+  t.equal(metrics.seriesCount, 1)
+  metrics.threadGone('0', 'internal')
+  metrics.forgetGone()
+  t.equal(metrics.seriesCount, 0)
+})
+
+t.test('publishes a series that was forgotten again when a thread counts for it', async (t) => {
+  const { clock, counter, metrics, samples, update } = bench()
+  counter.connected(connectionRecord())
+  counter.closed(closedConnectionRecord())
+  update()
+  metrics.workloadRemoved('uid-echo')
+  clock.advance(300_000)
+  metrics.forgetGone()
+  t.strictSame([...metrics.samples('opened')], [])
+  counter.connected(connectionRecord())
+  t.match(samples('opened'), [{ value: 1, labels: { source_workload: 'sleep' } }])
+})
+
+t.test('refuses numbers of a series that was never announced', async (t) => {
+  const { metrics } = bench()
+  t.throws(
+    () => metrics.merge('0', { announced: [], rows: Float64Array.of(7, 1, 0, 0, 0, 0), forgotten: [] }),
+    /series 7/,
+  )
 })

@@ -16,6 +16,8 @@ export async function runDemo(context: CommandContext, flags: Flags): Promise<nu
     TWINSTACK_CONFIG: DEMO_CONFIG_PATH,
     TWINSTACK_ACCESS_LOG: 'off',
     TWINSTACK_LOG_LEVEL: 'error',
+    // The table is made of what the connections say, so they have to be in this thread.
+    TWINSTACK_ENGINE: 'node',
   }
   const configuration = await loadConfiguration(
     { clock: systemClock },

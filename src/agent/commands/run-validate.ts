@@ -1,6 +1,6 @@
 /** `twinstack validate`: every problem of a file with its place, or one line that it is fine. */
 import { systemClock } from '../../core/clock.ts'
-import { createEngine } from '../engine.ts'
+import { autoCapabilities } from '../engine-choice.ts'
 import { loadMeshFile } from '../mesh-file.ts'
 import { fileSystem } from '../mesh-file-source.ts'
 
@@ -14,7 +14,7 @@ export async function runValidate(context: CommandContext, flags: Flags): Promis
     context.stderr('twinstack validate: which file? write `twinstack validate -c FILE`\n')
     return 1
   }
-  const { capabilities } = await createEngine({ clock: systemClock })
+  const capabilities = await autoCapabilities({ clock: systemClock })
   const { mesh, errors, warnings } = await loadMeshFile({ ...fileSystem, capabilities }, file)
   for (const line of [...errors, ...warnings]) context.stderr(`${line}\n`)
   if (mesh === undefined) {
