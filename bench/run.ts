@@ -1,35 +1,18 @@
-/**
- * The bench: starts load, proxy and server as separate processes, measures each thing without and with the proxy, and
- * prints ratios. README.md says how to read them.
- */
-import { mkdir, writeFile } from 'node:fs/promises'
+/** `npm run bench`: runs a bench, prints the table, writes the result. README.md says how to read it. */
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 
 import { PACKAGE_ROOT } from '../src/agent/version.ts'
-import { FAMILIES } from '../src/core/family.ts'
-import { loopbackFamilies } from '../test/fixtures/loopback.ts'
-import { USAGE, parseBenchOptions } from './lib/options.ts'
-import { readMachineFacts, renderReport } from './lib/report.ts'
-import { measureBulk } from './measures/bulk.ts'
-import { measureConnections } from './measures/connections.ts'
-import { measureFallback } from './measures/fallback.ts'
-import { measureIdle } from './measures/idle.ts'
-import { measureRequests } from './measures/requests.ts'
-import { measureTransfer } from './transfer.ts'
+import { USAGE, parseBenchOptions } from './options.ts'
+import { runProxyBench } from './proxy-bench.ts'
+import { renderPlot } from './report/plot.ts'
+import { renderReport } from './report/table.ts'
+import { missingForLab } from './requirements.ts'
 
-import type { Bench } from './lib/bench.ts'
-import type { BenchOptions } from './lib/options.ts'
-import type { Report } from './lib/report.ts'
-import type { Row } from './lib/row.ts'
+import type { BenchName, BenchOptions } from './options.ts'
+import type { Report } from './report/report.ts'
 
-const BENCHES: Readonly<Record<string, Bench>> = {
-  bulk: measureBulk,
-  connections: measureConnections,
-  requests: measureRequests,
-  idle: measureIdle,
-  fallback: measureFallback,
-  transfer: measureTransfer,
-}
+const BENCHES: Readonly<Record<BenchName, typeof runProxyBench>> = { proxies: runProxyBench }
 
 async function main(): Promise<void> {
   const options = parseBenchOptions(process.argv.slice(2))
@@ -37,47 +20,48 @@ async function main(): Promise<void> {
     process.stdout.write(USAGE)
     return
   }
-  const report = await runBenches(options)
-  process.stdout.write(`${renderReport(report)}\n`)
-  const jsonPath =
-    options.jsonPath ??
-    path.join(PACKAGE_ROOT, 'bench', 'results', `${report.startedAt.replaceAll(':', '-')}.json`)
-  await mkdir(path.dirname(jsonPath), { recursive: true })
-  await writeFile(jsonPath, `${JSON.stringify(report, undefined, 2)}\n`)
-  note(`written to ${jsonPath}`)
-}
-
-async function runBenches(options: BenchOptions): Promise<Report> {
-  const families = await loopbackFamilies()
-  const missing = FAMILIES.filter((family) => !families.includes(family))
-  if (missing.length > 0)
-    note(`this machine has no ${missing.join()}: its rows and the fallback are left out`)
-  const startedAt = new Date().toISOString()
-  const machine = readMachineFacts(families)
-  const rows: Row[] = []
-  for (const [name, bench] of benchesOf(options)) {
-    note(`${name} …`)
-    rows.push(
-      ...(await bench({
-        ...options,
-        transferBytes: options.transferMib * 1_024 * 1_024,
-        lab: {
-          families,
-          ...(options.engine !== undefined && { engine: options.engine }),
-          ...(options.profileFolder !== undefined && { profileFolder: options.profileFolder }),
-        },
-      })),
-    )
+  const missing = await missingForLab()
+  if (missing !== undefined) throw new Error(missing)
+  const aborted = new AbortController()
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.on(signal, () => {
+      aborted.abort()
+    })
   }
-  const { rounds, seconds, engine = process.env['TWINSTACK_ENGINE'] ?? 'default' } = options
-  return { startedAt, machine, rounds, seconds, engine, rows }
+  const report = await BENCHES[options.bench](options, { note, signal: aborted.signal })
+  process.stdout.write(`${renderReport(report)}\n`)
+  await writeReport(options, report)
+  if (options.isPublished) await publish(report)
+  if (report.failures.length > 0) throw new Error(`${report.failures.length} measures have failed`)
+  const failed = report.verdicts.filter(({ state }) => state !== 'met')
+  if (options.isCheck && (failed.length > 0 || report.verdicts.length === 0))
+    throw new Error(`${failed.length} of ${report.verdicts.length} goals are missed or could not be measured`)
 }
 
-function benchesOf({ only }: BenchOptions): readonly (readonly [string, Bench])[] {
-  const unknown = only?.filter((name) => !Object.hasOwn(BENCHES, name)) ?? []
-  if (unknown.length > 0)
-    throw new Error(`--only ${unknown.join()}: write some of ${Object.keys(BENCHES).join()}`)
-  return Object.entries(BENCHES).filter(([name]) => only?.includes(name) ?? true)
+async function writeReport({ name, outFolder }: BenchOptions, report: Report): Promise<void> {
+  const folder = outFolder ?? path.join(PACKAGE_ROOT, 'bench', 'results')
+  const basePath = path.join(folder, name ?? report.startedAt.replaceAll(':', '-'))
+  await mkdir(folder, { recursive: true })
+  await writeFile(`${basePath}.json`, `${JSON.stringify(report, undefined, 2)}\n`)
+  await writeFile(`${basePath}.md`, `${renderReport(report)}\n`)
+  const plot = renderPlot(report)
+  if (plot !== undefined) await writeFile(`${basePath}.svg`, plot)
+  note(`written to ${basePath}.{json,md${plot === undefined ? '' : ',svg'}}`)
+}
+
+/** Puts the table into README.md, between the lines that mark its place. */
+async function publish(report: Report): Promise<void> {
+  const readmePath = path.join(PACKAGE_ROOT, 'bench', 'README.md')
+  const text = await readFile(readmePath, 'utf8')
+  const place = /(?<=^<!-- published -->\n)[^]*(?=^<!-- end of published -->$)/m
+  if (!place.test(text)) throw new Error(`${readmePath} does not mark the place of the published result`)
+  await writeFile(
+    readmePath,
+    text.replace(
+      place,
+      () => `\n![the figures that matter most](results/published.svg)\n\n${renderReport(report)}\n\n`,
+    ),
+  )
 }
 
 /** Progress goes to stderr, so that stdout is the table and nothing else. */
@@ -85,4 +69,9 @@ function note(text: string): void {
   process.stderr.write(`${text}\n`)
 }
 
-await main()
+try {
+  await main()
+} catch (reason) {
+  note(reason instanceof Error ? reason.message : String(reason))
+  process.exitCode = 1
+}

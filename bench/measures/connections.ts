@@ -1,63 +1,54 @@
-/** New connections: how many per second, and how long one takes from connect to the first answer. */
-import { STANDARD_SERVICES, withLab } from '../lib/lab.ts'
-import { measureRounds } from '../lib/rounds.ts'
-import { rowOf } from '../lib/row.ts'
+/** New connections: how many a second, and how long one takes while there is room for more. */
+import { measureWindows } from './windows.ts'
 
-import type { Family } from '../../src/core/family.ts'
-import type { Bench } from '../lib/bench.ts'
-import type { Row } from '../lib/row.ts'
-import type { WindowRound } from '../lib/rounds.ts'
+import type { Measure } from './measure.ts'
+import type { WindowFigure } from './windows.ts'
 
 /** Connections under way at a time: enough to keep every process busy. */
 const CONCURRENT = 32
+/** Connections at a fixed rate may pile up to this. */
+const MAX_CONCURRENT = 2_000
 
-/**
- * Rows `connections-{family}` per second, and `setup-{p50,p99}-{family}` in ms. Set-up is timed one connection after
- * the other: with more at a time the waiting in line would be most of it.
- */
-export const measureConnections: Bench = (plan) =>
-  withLab(STANDARD_SERVICES, plan.lab, async (lab) => {
-    const rows: Row[] = []
-    const window = { service: 'echo', kind: 'connect-request-close', seconds: plan.seconds } as const
-    for (const family of lab.families) {
-      const measured = await measureRounds(lab, plan.rounds, { ...window, family, connections: CONCURRENT })
-      rows.push(rateRow(family, measured))
-    }
-    for (const family of lab.families) {
-      const measured = await measureRounds(lab, plan.rounds, { ...window, family, connections: 1 })
-      rows.push(setupRow(family, 'p50', measured), setupRow(family, 'p99', measured))
-    }
-    return rows
-  })
+/** Connect, request, answer, close, as fast as it goes. */
+export const CONNECTION_LOAD = { load: 'connections', service: 'echo', count: CONCURRENT } as const
 
-function rateRow(family: Family, measured: readonly WindowRound[]): Row {
-  return rowOf(
-    {
-      id: `connections-${family}`,
-      title: 'new connections',
-      family,
-      unit: '1/s',
-      isHigherBetter: true,
-      costUnit: 'cpu-µs each',
-    },
-    measured.map(({ control, proxied }) => ({
-      control: control.completedPerSecond,
-      proxied: proxied.completedPerSecond,
-      cost: (proxied.proxyCpuShare / proxied.completedPerSecond) * 1e6,
-    })),
-  )
+/** What that shows. */
+export const CONNECTION_FIGURES: readonly WindowFigure[] = [
+  {
+    id: 'connections',
+    title: 'new connections',
+    unit: '1/s',
+    isHigherBetter: true,
+    valueOf: ({ completedPerSecond }) => completedPerSecond,
+  },
+]
+
+/** Row `connections`. */
+export const measureConnections: Measure = async (context) => {
+  await measureWindows(context, CONNECTION_LOAD, CONNECTION_FIGURES)
 }
 
-function setupRow(family: Family, which: 'p50' | 'p99', measured: readonly WindowRound[]): Row {
-  const key = which === 'p50' ? 'p50Ms' : 'p99Ms'
-  return rowOf(
+/**
+ * Rows `setup-p50`, `setup-p99`, `setup-p999`: from when a connection was due to its first answer, at a fixed rate, and
+ * `setup-rate`: a proxy that does not reach the rate has times of its queue and not of connections.
+ */
+export const measureSetup: Measure = async (context) => {
+  const { setupRate } = context
+  await measureWindows(context, { load: 'rate', service: 'echo', count: MAX_CONCURRENT, number: setupRate }, [
     {
-      id: `setup-${which}-${family}`,
-      title: `connect to first answer, ${which}`,
-      family,
-      unit: 'ms',
-      isHigherBetter: false,
+      id: 'setup-rate',
+      title: `answers at ${setupRate}/s`,
+      unit: '1/s',
+      isHigherBetter: true,
+      isRelative: true,
+      valueOf: ({ completedPerSecond }) => completedPerSecond,
     },
-    measured.map(({ control, proxied }) => ({ control: control[key], proxied: proxied[key] })),
-  )
+    setupFigure('setup-p50', `connect to answer at ${setupRate}/s, p50`, ({ p50Us }) => p50Us),
+    setupFigure('setup-p99', `connect to answer at ${setupRate}/s, p99`, ({ p99Us }) => p99Us),
+    setupFigure('setup-p999', `connect to answer at ${setupRate}/s, p99.9`, ({ p999Us }) => p999Us),
+  ])
+}
+
+function setupFigure(id: string, title: string, valueOf: WindowFigure['valueOf']): WindowFigure {
+  return { id, title, unit: 'µs', isHigherBetter: false, valueOf }
 }

@@ -1,42 +1,26 @@
 /** Small requests and answers on connections that stay. */
-import { STANDARD_SERVICES, withLab } from '../lib/lab.ts'
-import { measureRounds } from '../lib/rounds.ts'
-import { rowOf } from '../lib/row.ts'
+import { measureWindows } from './windows.ts'
 
-import type { Bench } from '../lib/bench.ts'
-import type { Row } from '../lib/row.ts'
+import type { Measure } from './measure.ts'
+import type { WindowFigure } from './windows.ts'
 
 const CONNECTIONS = 32
 
-/** Rows `requests-{family}` per second. */
-export const measureRequests: Bench = (plan) =>
-  withLab(STANDARD_SERVICES, plan.lab, async (lab) => {
-    const rows: Row[] = []
-    for (const family of lab.families) {
-      const measured = await measureRounds(lab, plan.rounds, {
-        service: 'echo',
-        kind: 'request-response',
-        connections: CONNECTIONS,
-        family,
-        seconds: plan.seconds,
-      })
-      rows.push(
-        rowOf(
-          {
-            id: `requests-${family}`,
-            title: 'requests on open connections',
-            family,
-            unit: '1/s',
-            isHigherBetter: true,
-            costUnit: 'cpu-µs each',
-          },
-          measured.map(({ control, proxied }) => ({
-            control: control.completedPerSecond,
-            proxied: proxied.completedPerSecond,
-            cost: (proxied.proxyCpuShare / proxied.completedPerSecond) * 1e6,
-          })),
-        ),
-      )
-    }
-    return rows
-  })
+/** A request of 64 bytes after each answer, on every connection. */
+export const REQUEST_LOAD = { load: 'requests', service: 'echo', count: CONNECTIONS } as const
+
+/** What that shows. */
+export const REQUEST_FIGURES: readonly WindowFigure[] = [
+  {
+    id: 'requests',
+    title: 'requests on open connections',
+    unit: '1/s',
+    isHigherBetter: true,
+    valueOf: ({ completedPerSecond }) => completedPerSecond,
+  },
+]
+
+/** Row `requests`. */
+export const measureRequests: Measure = async (context) => {
+  await measureWindows(context, REQUEST_LOAD, REQUEST_FIGURES)
+}
