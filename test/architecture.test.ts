@@ -12,7 +12,11 @@ const LAYERS = [
   { folder: 'mesh', folders: ['core'], packages: [] },
   { folder: 'proxy/linux', folders: ['core', 'mesh', 'proxy'], packages: ['koffi'] },
   { folder: 'proxy', folders: ['core', 'mesh'], packages: [] },
-  { folder: 'xds-client', folders: ['core', 'mesh'], packages: ['@grpc/grpc-js', '@bufbuild/protobuf'] },
+  {
+    folder: 'xds-client',
+    folders: ['core', 'mesh'],
+    packages: ['@grpc/grpc-js', 'protobufjs', 'protobufjs/minimal.js'],
+  },
   {
     folder: 'agent',
     folders: ['core', 'mesh', 'proxy', 'proxy/linux', 'xds-client'],
