@@ -69,6 +69,9 @@ if (!(await hasCommand('gcc'))) {
       const { server, port } = await startServer(t, service)
       const client = await startClient(t, load, port, 2)
       const first = await client.mark()
+      const received = async (): Promise<number> =>
+        load === 'send' ? (await server.counts()).receivedBytes : (await client.mark()).receivedBytes
+      await eventually(`${load} moves bytes`, async () => (await received()) > 0)
       const second = await client.stop()
       const bytes = load === 'send' ? (await server.counts()).receivedBytes : second.receivedBytes
       t.ok(bytes > 0, `${load}: ${bytes} bytes`)
