@@ -2,12 +2,22 @@
  * Makes endpoints of the workloads behind an ambient service: which of them count, on which port, over which addresses,
  * and how near they are. Pure.
  */
+import { unpackIp } from '../core/packed-ip.ts'
+import { DEFAULT_UPSTREAM_SETTINGS } from './upstream.ts'
 import { serviceKey } from './workload.ts'
 
 import type { Endpoint, WorkloadLabels } from './endpoint.ts'
 import type { MeshSnapshot } from './store.ts'
+import type { UpstreamSettings } from './upstream.ts'
 import type { RoutingScope, Service, ServiceFamilies, Workload } from './workload.ts'
 import type { IpAddress } from '../core/address.ts'
+
+/** How every upstream of the ambient dialect is reached; as ztunnel. */
+export const AMBIENT_SETTINGS: UpstreamSettings = {
+  ...DEFAULT_UPSTREAM_SETTINGS,
+  loadBalancing: 'random',
+  connectTimeoutMs: 10_000,
+}
 
 /** Where a client is, as far as it is known. An absent scope counts as near: not to know must not refuse. */
 export type Vantage = Readonly<Partial<Record<RoutingScope, string>>>
@@ -121,7 +131,7 @@ function reachableAddresses(
 function endpointOf({ workload, targetPort, addresses }: Candidate, priority: number): Endpoint {
   return {
     id: `${workload.uid}:${targetPort}`,
-    addresses: addresses.map((ip) => ({ ip, port: targetPort })),
+    addresses: addresses.map((ip) => ({ ip: unpackIp(ip), port: targetPort })),
     weight: workload.capacity,
     priority,
     // The health filter has been applied: what is left counts in full.

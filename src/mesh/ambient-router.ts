@@ -3,11 +3,17 @@
  * and whether policies let one into a pod. Follows ztunnel's order of look-ups, over plain TCP only: what the mesh wants
  * to have on mTLS is refused unless the operator permits plain text by name.
  */
-import { formatSocketAddress } from '../core/address.ts'
-import { targetPortOf, vantageKey, vantageOf, viewService, workloadLabels } from './ambient-endpoints.ts'
-import { ServiceIndex, WorkloadIndex } from './ambient-index.ts'
-import { PolicyIndex, evaluatePolicies } from './policy.ts'
-import { DEFAULT_UPSTREAM_SETTINGS } from './upstream.ts'
+import {
+  AMBIENT_SETTINGS,
+  targetPortOf,
+  vantageKey,
+  vantageOf,
+  viewService,
+  workloadLabels,
+} from './ambient-endpoints.ts'
+import { DirectUpstreams } from './direct-upstreams.ts'
+import { evaluatePolicies } from './policy.ts'
+import { ServiceAnswers } from './service-answers.ts'
 import { serviceKey } from './workload.ts'
 
 import type { SocketAddress } from '../core/address.ts'
@@ -15,7 +21,7 @@ import type { Vantage } from './ambient-endpoints.ts'
 import type { PolicyDecision } from './policy.ts'
 import type { RejectReason, Route, RouteFacts, RouteLabels, RoutePlan, Router } from './router.ts'
 import type { MeshSnapshot, MeshStore } from './store.ts'
-import type { Upstream, UpstreamSettings } from './upstream.ts'
+import type { Upstream } from './upstream.ts'
 import type { GatewayAddress, Service, Workload } from './workload.ts'
 
 export interface AmbientRouterOptions {
@@ -27,16 +33,6 @@ export interface AmbientRouterOptions {
   readonly localNode?: string
 }
 
-/** Indexes of one snapshot, and what was answered from it. */
-interface View {
-  readonly snapshot: MeshSnapshot
-  readonly workloads: WorkloadIndex
-  readonly services: ServiceIndex
-  readonly policies: PolicyIndex
-  /** What a service came to, so that an upstream stays the same object while nothing has changed. */
-  readonly answers: Map<string, Upstream | Rejection>
-}
-
 interface Rejection {
   readonly reason: RejectReason
   readonly detail: string
@@ -45,15 +41,8 @@ interface Rejection {
 /** A connection and what the mesh knows of its client. */
 interface Question {
   readonly facts: RouteFacts
-  readonly view: View
+  readonly snapshot: MeshSnapshot
   readonly source: Workload | undefined
-}
-
-/** How every upstream of the ambient dialect is reached; as ztunnel. */
-export const AMBIENT_SETTINGS: UpstreamSettings = {
-  ...DEFAULT_UPSTREAM_SETTINGS,
-  loadBalancing: 'random',
-  connectTimeoutMs: 10_000,
 }
 
 export class AmbientRouter implements Router {
@@ -61,7 +50,9 @@ export class AmbientRouter implements Router {
   readonly #network: string
   readonly #permitted: ReadonlySet<string>
   readonly #defaultVantage: Vantage
-  #view: View | undefined
+  // Upstreams are kept, so that one stays the same object while nothing has changed.
+  readonly #answers = new ServiceAnswers<Upstream | Rejection>()
+  readonly #directUpstreams = new DirectUpstreams()
 
   constructor(deps: { readonly store: MeshStore }, options: AmbientRouterOptions) {
     this.#store = deps.store
@@ -73,7 +64,7 @@ export class AmbientRouter implements Router {
     }
   }
 
-  /** Decides by the snapshot in force. The first call after a change of the mesh costs its size. */
+  /** Decides by the snapshot in force. The first call after a change of a service costs the number of its workloads. */
   plan(facts: RouteFacts): RoutePlan {
     const question = this.#ask(facts)
     const isInbound = facts.listener.direction === 'inbound'
@@ -85,31 +76,31 @@ export class AmbientRouter implements Router {
   isStillAllowed(facts: RouteFacts): boolean {
     if (facts.listener.direction !== 'inbound') return true
     const question = this.#ask(facts)
-    const destination = this.#workloadAt(question.view, facts.destination)
+    const destination = this.#workloadAt(question.snapshot, facts.destination)
     return destination === undefined || decide(question, destination).isAllowed
   }
 
   #ask(facts: RouteFacts): Question {
-    const view = this.#refreshedView()
-    return { facts, view, source: this.#workloadAt(view, facts.client) }
+    const { snapshot } = this.#store
+    return { facts, snapshot, source: this.#workloadAt(snapshot, facts.client) }
   }
 
   #inbound(question: Question): Route {
-    const { facts, view } = question
-    const destination = this.#workloadAt(view, facts.destination)
-    if (destination === undefined) return originalDestination(question, 'InboundPassthroughCluster')
-    const service = inboundService(view.snapshot, destination, facts.destination.port)
+    const { facts, snapshot } = question
+    const destination = this.#workloadAt(snapshot, facts.destination)
+    if (destination === undefined) return this.#direct(question)
+    const service = inboundService(snapshot, destination, facts.destination.port)
     const decision = decide(question, destination)
     if (!decision.isAllowed)
       return reject(question, { reason: 'policy_denied', detail: decision.detail }, service)
-    return originalDestination(question, 'InboundPassthroughCluster', { owner: destination, service })
+    return this.#direct(question, { owner: destination, service })
   }
 
   /** A service goes before a workload, as in ztunnel: an address may be both. */
   #outbound(question: Question): Route {
-    const { facts, view, source } = question
+    const { facts, snapshot, source } = question
     const address = { network: this.#network, ip: facts.destination.ip }
-    const service = view.services.at(address, source?.namespace)
+    const service = snapshot.serviceIndex.at(address, source?.namespace)
     if (service?.waypoint !== undefined)
       return reject(question, waypointRejection(`service ${serviceKey(service)}`, service.waypoint), service)
     // Passed through, the address still belongs to a workload perhaps, and that may ask for mTLS.
@@ -119,27 +110,32 @@ export class AmbientRouter implements Router {
   }
 
   #toService(question: Question, service: Service): Route {
-    const { view, source, facts } = question
+    const { snapshot, source, facts } = question
     const vantage = source === undefined ? this.#defaultVantage : vantageOf(source)
     const { port } = facts.destination
-    const key = `${serviceKey(service)}:${port} ${vantageKey(vantage, service)}`
     // Ports that the service does not have are not kept: a client could fill the memory with them.
-    const answer = view.answers.get(key) ?? this.#answerFor(view, service, port, vantage)
-    if (service.ports.has(port)) view.answers.set(key, answer)
+    const answer = service.ports.has(port)
+      ? this.#answers.get({ snapshot, service, port, place: vantageKey(vantage, service) }, () =>
+          this.#answerFor(snapshot, service, port, vantage),
+        )
+      : { reason: 'no_route' as const, detail: `service ${serviceKey(service)} has no port ${port}` }
     if ('reason' in answer) return reject(question, answer, service)
     return accept(question, 'upstream', answer, service)
   }
 
-  #answerFor(view: View, service: Service, servicePort: number, vantage: Vantage): Upstream | Rejection {
+  #answerFor(
+    snapshot: MeshSnapshot,
+    service: Service,
+    servicePort: number,
+    vantage: Vantage,
+  ): Upstream | Rejection {
     const key = serviceKey(service)
-    if (!service.ports.has(servicePort))
-      return { reason: 'no_route', detail: `service ${key} has no port ${servicePort}` }
     const answer = viewService({
       service,
       servicePort,
       vantage,
-      members: view.workloads.membersOf(key),
-      hosts: view.snapshot.host,
+      members: snapshot.workloadIndex.membersOf(key),
+      hosts: snapshot.host,
       network: this.#network,
       isPlaintextPermitted: (workload) => this.#isPlaintextPermitted(workload, key),
     })
@@ -150,20 +146,28 @@ export class AmbientRouter implements Router {
   }
 
   #toAddress(question: Question, service: Service | undefined): Route {
-    const { facts, view } = question
-    const workload = this.#workloadAt(view, facts.destination)
-    if (workload === undefined) return originalDestination(question, 'PassthroughCluster', { service })
+    const { facts, snapshot } = question
+    const workload = this.#workloadAt(snapshot, facts.destination)
+    if (workload === undefined) return this.#direct(question, { service })
     const name = `workload ${workload.uid}`
     if (workload.waypoint !== undefined)
       return reject(question, waypointRejection(name, workload.waypoint), service)
     if (workload.protocol === 'hbone' && !this.#isPlaintextPermitted(workload))
       return reject(question, mtlsRejection(name), service)
-    const upstreamName = `${workload.uid}:${facts.destination.port}`
-    return originalDestination(question, upstreamName, { owner: workload, service })
+    return this.#direct(question, { owner: workload, service })
   }
 
-  #workloadAt(view: View, { ip }: SocketAddress): Workload | undefined {
-    return view.workloads.at({ network: this.#network, ip })
+  #direct(
+    question: Question,
+    { owner, service }: { readonly owner?: Workload; readonly service?: Service | undefined } = {},
+  ): Route {
+    const { listener, destination } = question.facts
+    const upstream = this.#directUpstreams.upstreamOf({ direction: listener.direction, destination, owner })
+    return accept(question, 'original-destination', upstream, service)
+  }
+
+  #workloadAt(snapshot: MeshSnapshot, { ip }: SocketAddress): Workload | undefined {
+    return snapshot.workloadIndex.at({ network: this.#network, ip })
   }
 
   #isPlaintextPermitted({ uid, namespace }: Workload, service?: string): boolean {
@@ -171,32 +175,11 @@ export class AmbientRouter implements Router {
       this.#permitted.has(name),
     )
   }
-
-  #refreshedView(): View {
-    const { snapshot } = this.#store
-    const held = this.#view
-    if (held?.snapshot === snapshot) return held
-    const before = held?.snapshot
-    const isSameMesh =
-      before?.workload === snapshot.workload &&
-      before.service === snapshot.service &&
-      before.host === snapshot.host
-    this.#view = {
-      snapshot,
-      workloads:
-        held?.snapshot.workload === snapshot.workload ? held.workloads : new WorkloadIndex(snapshot.workload),
-      services:
-        held?.snapshot.service === snapshot.service ? held.services : new ServiceIndex(snapshot.service),
-      policies: held?.snapshot.policy === snapshot.policy ? held.policies : new PolicyIndex(snapshot.policy),
-      answers: held !== undefined && isSameMesh ? held.answers : new Map<string, Upstream | Rejection>(),
-    }
-    return this.#view
-  }
 }
 
-function decide({ facts, view, source }: Question, destination: Workload): PolicyDecision {
+function decide({ facts, snapshot, source }: Question, destination: Workload): PolicyDecision {
   return evaluatePolicies({
-    policies: view.policies,
+    policies: snapshot.policyIndex,
     destination,
     connection: {
       client: facts.client.ip,
@@ -204,38 +187,6 @@ function decide({ facts, view, source }: Question, destination: Workload): Polic
       ...(source !== undefined && { source }),
     },
   })
-}
-
-/**
- * Goes to the address that the client asked for. Behind it are the twin addresses of the workload that owns it; a
- * destination outside the mesh has only itself (rules 6 and 10).
- */
-function originalDestination(
-  question: Question,
-  upstreamName: string,
-  known: { readonly owner?: Workload; readonly service?: Service | undefined } = {},
-): Route {
-  const { destination } = question.facts
-  const { owner, service } = known
-  const twins = (owner?.addresses ?? [])
-    .filter(({ text }) => text !== destination.ip.text)
-    .map((ip) => ({ ip, port: destination.port }))
-  const upstream: Upstream = {
-    ...AMBIENT_SETTINGS,
-    name: upstreamName,
-    endpoints: [
-      {
-        id: owner === undefined ? formatSocketAddress(destination) : `${owner.uid}:${destination.port}`,
-        addresses: [destination, ...twins],
-        weight: 1,
-        priority: 0,
-        health: 'healthy',
-        protocol: 'tcp',
-        ...(owner !== undefined && { locality: owner.locality, workload: workloadLabels(owner) }),
-      },
-    ],
-  }
-  return accept(question, 'original-destination', upstream, service)
 }
 
 function accept(
@@ -254,12 +205,15 @@ function reject(question: Question, rejection: Rejection, service: Service | und
 }
 
 function labelsOf({ source }: Question, service: Service | undefined): RouteLabels {
-  return {
-    ...(source !== undefined && { source: workloadLabels(source) }),
-    ...(service !== undefined && {
-      service: { hostname: service.hostname, namespace: service.namespace, name: service.name },
-    }),
+  const ofSource = source && workloadLabels(source)
+  const ofService = service && {
+    hostname: service.hostname,
+    namespace: service.namespace,
+    name: service.name,
   }
+  if (ofSource !== undefined)
+    return ofService ? { source: ofSource, service: ofService } : { source: ofSource }
+  return ofService ? { service: ofService } : {}
 }
 
 /** The first service of a workload that has `targetPort` behind one of its ports, for the labels. */
