@@ -51,8 +51,11 @@ function effectOf(field: Field): 'restores-destination' | 'preserves-source' | '
     decodeOriginalSource(typed.config)
     return 'preserves-source'
   }
+  if (typed?.typeName === `${FILTERS}.proxy_protocol.v3.ProxyProtocol`)
+    return field.error('PROXY protocol is not spoken; remove the filter') ?? 'none'
   if (typed !== undefined && !isInspector)
-    field.error(
+    field.unsupported(
+      `ListenerFilter.${typed.typeName}`,
       `listener filter ${typed.typeName} is not supported; only original_dst, original_src and inspectors are`,
     )
   return 'none'
