@@ -98,8 +98,7 @@ export class EnvoyRouter implements Router {
       return { kind: 'original-destination', upstream, settings, labels }
     }
     const all = this.#upstreams.upstreamOf(cluster, snapshot)
-    if (all.endpoints.length === 0)
-      return reject('no_endpoints', `cluster ${cluster.name}`, settings, labels)
+    if (all.endpoints.length === 0) return reject('no_endpoints', `cluster ${cluster.name}`, settings, labels)
     const upstream = isPermitted ? all : this.#upstreams.plainUpstreamOf(cluster, snapshot)
     if (upstream.endpoints.length === 0) return rejectMtls(cluster, settings, labels)
     return { kind: 'upstream', upstream, settings, labels }

@@ -25,10 +25,7 @@ interface MatchedConnection {
  * then what a client in plain text speaks, then the longest client prefix; else the default chain, else `undefined`.
  * Costs the number of chains.
  */
-export function matchFilterChain(
-  listener: Listener,
-  connection: MatchedConnection,
-): FilterChain | undefined {
+export function matchFilterChain(listener: Listener, connection: MatchedConnection): FilterChain | undefined {
   const byDestination = withDestination(listener.filterChains, connection.destination)
   const bySource = mostSpecific(inPlainText(byDestination), (chain) =>
     longestMatch(chain.match.sourcePrefixes, connection.client.ip),
@@ -42,10 +39,7 @@ export function isTlsAskedFor(listener: Listener, { destination }: MatchedConnec
   return chains.length > 0 && chains.every(({ match }) => match.transportProtocol === 'tls')
 }
 
-function withDestination(
-  chains: readonly FilterChain[],
-  destination: SocketAddress,
-): readonly FilterChain[] {
+function withDestination(chains: readonly FilterChain[], destination: SocketAddress): readonly FilterChain[] {
   return mostSpecific(withPort(chains, destination.port), (chain) =>
     longestMatch(chain.match.destinationPrefixes, destination.ip),
   )

@@ -80,6 +80,9 @@ export interface RefusingChain extends NamedChain {
   readonly refusal: ChainRefusal
 }
 
+/** What becomes of the connections of a chain. */
+export type ChainOutcome = Pick<ForwardingChain, 'tcpProxy'> | Pick<RefusingChain, 'refusal'>
+
 export interface ChainRefusal {
   readonly reason: 'no_route' | 'mtls_required' | 'policy_denied'
   /** What exactly is missing, for the log. */

@@ -35,7 +35,12 @@ export function decodeFilterChainMatch(field: Field): FilterChainMatch | undefin
       application_protocols: NO_INSPECTION,
     },
   })
-  return { ...(destinationPort !== undefined && { destinationPort }), destinationPrefixes, sourcePrefixes, ...inspected }
+  return {
+    ...(destinationPort !== undefined && { destinationPort }),
+    destinationPrefixes,
+    sourcePrefixes,
+    ...inspected,
+  }
 }
 
 /** Reports chains of one listener that the same connections would match, as Envoy refuses them. */
@@ -70,7 +75,6 @@ function matchKeys(match: FilterChainMatch): readonly string[] {
 function prefixTexts(prefixes: FilterChainMatch['sourcePrefixes'], any: string): readonly string[] {
   return prefixes.length === 0 ? [any] : prefixes.map(formatCidr)
 }
-
 
 /** What only an inspection of the first bytes could tell. An empty value asks for nothing. */
 function readInspected(message: MessageReader): Partial<FilterChainMatch> {

@@ -7,7 +7,7 @@ import { isPolicyFilter } from './policy-filter.ts'
 import { decodeTcpProxy } from './tcp-proxy.ts'
 import { readTypedConfig } from './typed-config.ts'
 
-import type { ChainRefusal, TcpProxy, TrafficDirection } from '../../mesh/listener.ts'
+import type { ChainOutcome, TrafficDirection } from '../../mesh/listener.ts'
 import type { Field } from '../message-reader.ts'
 import type { OnClusterName } from './tcp-proxy.ts'
 import type { TypedConfig } from './typed-config.ts'
@@ -18,9 +18,6 @@ export interface FilterContext {
   /** Of the listener; decides what the original destination is reached by. */
   readonly direction: TrafficDirection
 }
-
-/** What becomes of the connections of a chain. */
-export type ChainOutcome = { readonly tcpProxy: TcpProxy } | { readonly refusal: ChainRefusal }
 
 const NETWORK_FILTERS = 'envoy.extensions.filters.network'
 const TCP_PROXY = `${NETWORK_FILTERS}.tcp_proxy.v3.TcpProxy`
@@ -61,13 +58,14 @@ function decodeWireFilters(
   filters: readonly Field[],
   context: FilterContext & { readonly chainName: string },
 ): ChainOutcome | undefined {
-  const where = `filter chain ${context.chainName}`
+  const where = context.chainName === '' ? 'a filter chain' : `filter chain ${context.chainName}`
   const outcomes = filters.map((field) => decodeWireFilter(field, { ...context, where }))
   if (outcomes.includes(undefined)) return undefined
   const known = outcomes.filter((outcome) => outcome !== undefined && outcome !== 'none')
   const refusal = known.find((outcome) => 'refusal' in outcome)
-  const [first = { refusal: { reason: 'no_route', detail: `${where} has no filter that carries a connection` } }] =
-    known
+  const [
+    first = { refusal: { reason: 'no_route', detail: `${where} has no filter that carries a connection` } },
+  ] = known
   return refusal ?? first
 }
 

@@ -17,7 +17,8 @@ export function readIsEncrypted(field: Field | undefined): boolean {
   const name = message.take('name')?.value
   const typed = readTypedConfig(message)
   message.finish()
-  if (field.report.form === 'wire') return typed === undefined ? name !== RAW_BUFFER_NAME : typed.typeName !== RAW_BUFFER
+  if (field.report.form === 'wire')
+    return typed === undefined ? name !== RAW_BUFFER_NAME : typed.typeName !== RAW_BUFFER
   if (typed === undefined || typed.typeName === RAW_BUFFER) return false
   field.error(
     `transport socket ${typeof name === 'string' ? name : typed.typeName} is not supported and plain text does not stand in for it; remove transport_socket`,
