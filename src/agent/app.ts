@@ -81,7 +81,7 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
   ])
   const starting = readiness.begin('proxy')
   const configuring = readiness.begin('configuration')
-  const views = new AdminViews({ clock, store, proxy }, { settings, mesh, version: VERSION })
+  const views = new AdminViews({ clock, store, proxy, feed }, { settings, mesh, version: VERSION })
   const ports = new OperatorPorts(
     {
       clock,
