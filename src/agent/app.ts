@@ -65,7 +65,11 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
       workerRestarts: () => proxy.workerRestarts,
       droppedLogLines: () => accessLog.droppedLines,
     },
-    { version: VERSION, families: settings.families },
+    {
+      version: VERSION,
+      families: settings.families,
+      plaintextPermitted: settings.allowPlaintext.length > 0,
+    },
   )
   const shutdown = new Shutdown({ target: proxy, clock, logger }, { deadlineMs: settings.drainDeadlineMs })
   const { promise: stopped, resolve: finish } = deferred()
@@ -77,7 +81,7 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
   ])
   const starting = readiness.begin('proxy')
   const configuring = readiness.begin('configuration')
-  const views = new AdminViews({ clock, store, proxy }, { settings, mesh, version: VERSION })
+  const views = new AdminViews({ clock, store, proxy, feed }, { settings, mesh, version: VERSION })
   const ports = new OperatorPorts(
     {
       clock,

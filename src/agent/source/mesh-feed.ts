@@ -2,6 +2,7 @@
 import type { MeshFileSource } from './mesh-file-source.ts'
 import type { LoadedMesh } from './mesh-file.ts'
 import type { SourceReadings } from '../metrics/metrics.ts'
+import type { StreamView } from '../admin/stream-dump.ts'
 import type { SourceStatus } from './source-status.ts'
 
 /** Feeds the store until it is closed. */
@@ -12,6 +13,8 @@ export interface MeshFeed {
   readonly firstState: Promise<void>
   /** For metrics. */
   read(): SourceReadings
+  /** The stream that the mesh comes over, for /config_dump; `undefined` for a file. */
+  readonly stream: StreamView | undefined
   /** Stops feeding; what is in force stays. Idempotent. */
   close(): Promise<void>
 }
@@ -34,6 +37,7 @@ export function loadedFeed(
     },
     firstState: Promise.resolve(),
     read: () => status.read(),
+    stream: undefined,
     close: () => {
       file?.close()
       return Promise.resolve()
