@@ -14,6 +14,7 @@ import type { AdsTransport } from '../../xds-client/ads-transport.ts'
 import type { XdsMode } from '../../xds-client/discovery-messages.ts'
 import type { DiscoveryNode } from '../../xds-client/node-message.ts'
 import type { SourceReadings } from '../metrics/metrics.ts'
+import type { Discovery } from '../../proxy/route-source.ts'
 import type { StreamView } from '../admin/stream-dump.ts'
 import type { ControlPlaneDialect, ResourceKeeper } from './control-plane-dialect.ts'
 import type { MeshFeed } from './mesh-feed.ts'
@@ -84,6 +85,10 @@ export class ControlPlaneFeed implements MeshFeed, AdsObserver {
       status: this.#client.status,
       ignoredFields: (typeUrl) => this.#keeper.ignoredFields(typeUrl),
     }
+  }
+
+  get discovery(): Discovery | undefined {
+    return this.#keeper.discovery
   }
 
   read(): SourceReadings {
