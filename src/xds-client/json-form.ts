@@ -233,7 +233,7 @@ function durationText(message: Message): string {
 
 /** google.protobuf.Value is the value of whichever of its fields is there. */
 function structValue(message: Message): unknown {
-  for (const [name, value] of Object.entries(message)) if (name !== 'null_value') return value
+  for (const [name, value] of Object.entries(message)) if (name !== 'nullValue') return value
   return null
 }
 
