@@ -214,9 +214,9 @@ function readScalar(reader: WireReader, type: string): unknown {
     case 'int32':
       return reader.int32()
     case 'int64':
-      return Number(reader.int64().toString())
+      return protobuf.util.LongBits.from(reader.int64()).toNumber(false)
     case 'uint64':
-      return Number(reader.uint64().toString())
+      return protobuf.util.LongBits.from(reader.uint64()).toNumber(true)
     case 'uint32':
       return reader.uint32()
     default:

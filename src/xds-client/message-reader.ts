@@ -209,7 +209,7 @@ export class MessageReader {
   readonly field: Field
   readonly #fields: Readonly<Record<string, unknown>>
   readonly #unread: Set<string>
-  /** Most messages are written in snake_case as a whole, and need no second look for each field that they do not have. */
+  /** Messages that are written in snake_case as a whole need no second look for each field that they do not have. */
   readonly #hasCamelCase: boolean
 
   constructor(name: string, fields: Readonly<Record<string, unknown>>, field: Field) {
@@ -217,7 +217,7 @@ export class MessageReader {
     this.field = field
     this.#fields = fields
     this.#unread = new Set(Object.keys(fields))
-    this.#hasCamelCase = Object.keys(fields).some((key) => /[A-Z]/.test(key))
+    this.#hasCamelCase = Object.keys(fields).some((key) => /[A-Z]|[a-z]\d/.test(key))
   }
 
   /** The field, or `undefined` when it is absent or null. */
