@@ -144,13 +144,8 @@ export function envoyDialect(options: {
         store,
         clock,
         nextTurn,
-        interest: {
-          setNames: (typeUrl, names) => {
-            client().setNames(typeUrl, names)
-          },
-          subscribe: (typeUrl, names) => {
-            client().subscribe(typeUrl, names)
-          },
+        namesWanted: (typeUrl, names) => {
+          client().setNames(typeUrl, names)
         },
         decoders: {
           cluster: (value) => decodeClusterResource(value, schema),
