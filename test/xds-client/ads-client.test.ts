@@ -36,7 +36,7 @@ function lab(t: Test, options: Partial<AdsClientOptions> = {}) {
     log: (level: LogLevel, message: string): void => void lines.push({ level, message }),
   }
   const client = new AdsClient(
-    { transport, clock, sink, random, logger, observer },
+    { transport, clock, nextTurn: settled, sink, random, logger, observer },
     {
       mode: 'delta',
       node: NODE,

@@ -2,6 +2,8 @@
  * Feeds the store from a control plane: a stream, the keeper of its dialect's resources, and what metrics and /config_dump
  * say of both. Whatever the control plane does, the last good state stays in force.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises'
+
 import { AdsClient } from '../../xds-client/ads-client.ts'
 import { countResources } from './source-status.ts'
 
@@ -66,7 +68,7 @@ export class ControlPlaneFeed implements MeshFeed, AdsObserver {
     this.#reached = reached
     this.#keeper = dialect.createKeeper({ store, clock, client: () => this.#client })
     this.#client = new AdsClient(
-      { ...deps, sink: this.#keeper.sink, observer: this },
+      { ...deps, nextTurn, sink: this.#keeper.sink, observer: this },
       { mode, node, types: dialect.types },
     )
     for (const { typeUrl } of dialect.types)
