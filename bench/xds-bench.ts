@@ -3,11 +3,12 @@ import { formatNumber, renderTable } from './report/table.ts'
 import { describeMachine, readMachineFacts } from './report/machine-facts.ts'
 import { median } from './report/statistics.ts'
 import { measureXdsMesh } from './xds-mesh.ts'
+import { measureXdsStream } from './xds-stream.ts'
 
 import type { XdsBench, XdsBenchDeps, XdsFigure } from './xds/xds-figure.ts'
 
 /** In the order in which they run. */
-const XDS_BENCHES: readonly XdsBench[] = [measureXdsMesh]
+const XDS_BENCHES: readonly XdsBench[] = [measureXdsMesh, (deps) => measureXdsStream(deps)]
 
 export interface XdsReport {
   /** Markdown: each figure, its goal and the verdict. */
