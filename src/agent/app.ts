@@ -112,10 +112,8 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
     settings,
   )
   const stopWatching = store.watch((change, snapshot) => {
-    for (const uid of change.get('workload') ?? []) {
-      if (snapshot.workload.has(uid)) workloadMetrics.workloadSeen(uid)
-      else workloadMetrics.workloadRemoved(uid)
-    }
+    const changed = change.get('workload')
+    if (changed !== undefined) workloadMetrics.workloadsChanged(changed, (uid) => snapshot.workload.has(uid))
   })
 
   feed.start()

@@ -8,7 +8,7 @@ const WORKLOAD_REFRESH_MS = 5_000
 
 /**
  * The host names of DNS clusters, and of workloads that have a name instead of addresses, each with the shortest of the
- * refresh intervals, in milliseconds, of those that use it. Costs the size of clusters and workloads.
+ * refresh intervals, in milliseconds, of those that use it. Costs the number of clusters and of names.
  */
 export function hostnamesOf(snapshot: MeshSnapshot): ReadonlyMap<string, number> {
   const names = new Map<string, number>()
@@ -19,8 +19,6 @@ export function hostnamesOf(snapshot: MeshSnapshot): ReadonlyMap<string, number>
     const refreshMs = 'refreshMs' in cluster.discovery ? cluster.discovery.refreshMs : Infinity
     for (const hostname of hostnamesOfCluster(cluster)) add(hostname, refreshMs)
   }
-  for (const { hostname, addresses } of snapshot.workload.values()) {
-    if (hostname !== '' && addresses.length === 0) add(hostname, WORKLOAD_REFRESH_MS)
-  }
+  for (const hostname of snapshot.workloadIndex.hostnames()) add(hostname, WORKLOAD_REFRESH_MS)
   return names
 }

@@ -1,22 +1,25 @@
-/** Finds workloads of a snapshot by what a connection knows: an address or a service. */
+/** Finds workloads of a snapshot by an address, by a service, or by the host name that has to be resolved. */
 import { AddressMultimap, AddressMultimapDraft } from './address-multimap.ts'
 import { ShardedMultimap, ShardedMultimapDraft } from './sharded-multimap.ts'
 
 import type { Claim } from './address-multimap.ts'
 import type { NetworkAddress, Workload } from './workload.ts'
 
-/** Workloads by address and by service. Immutable; changed through {@link WorkloadIndexDraft}. */
+/** Workloads by address, by service and by host name. Immutable; changed through {@link WorkloadIndexDraft}. */
 export class WorkloadIndex {
-  /** For the draft of the successor, as is `byService`. */
+  /** For the draft of the successor, as are the other two. */
   readonly byAddress: AddressMultimap<Workload>
   readonly byService: ShardedMultimap<string, Workload>
+  readonly byHostname: ShardedMultimap<string, Workload>
 
   constructor(
     byAddress = new AddressMultimap<Workload>(),
     byService = new ShardedMultimap<string, Workload>(),
+    byHostname = new ShardedMultimap<string, Workload>(),
   ) {
     this.byAddress = byAddress
     this.byService = byService
+    this.byHostname = byHostname
   }
 
   /** The workload that owns an address. Of several, the likeliest; of equally likely ones, the last that came. */
@@ -31,6 +34,11 @@ export class WorkloadIndex {
     return this.byService.get(serviceKey)
   }
 
+  /** The host names of workloads that have one instead of addresses. */
+  hostnames(): Iterable<string> {
+    return this.byHostname.entries.keys()
+  }
+
   /** Something that stays the same object while the members of a service do. */
   membershipOf(serviceKey: string): object | undefined {
     return this.byService.identityOf(serviceKey)
@@ -41,10 +49,12 @@ export class WorkloadIndex {
 export class WorkloadIndexDraft {
   readonly #byAddress: AddressMultimapDraft<Workload>
   readonly #byService: ShardedMultimapDraft<string, Workload>
+  readonly #byHostname: ShardedMultimapDraft<string, Workload>
 
   constructor(base: WorkloadIndex) {
     this.#byAddress = new AddressMultimapDraft(base.byAddress)
     this.#byService = new ShardedMultimapDraft(base.byService)
+    this.#byHostname = new ShardedMultimapDraft(base.byHostname)
   }
 
   /** Puts `after` in the place of `before`; without the one it is new, without the other it goes. */
@@ -57,11 +67,13 @@ export class WorkloadIndexDraft {
     }
     for (const key of after?.services.keys() ?? [])
       if (after !== undefined && before?.services.has(key) !== true) this.#byService.add(key, after)
+    if (before !== undefined && isNamed(before)) this.#byHostname.remove(before.hostname, before)
+    if (after !== undefined && isNamed(after)) this.#byHostname.add(after.hostname, after)
   }
 
   /** The successor. The draft must not be written to afterwards. */
   seal(): WorkloadIndex {
-    return new WorkloadIndex(this.#byAddress.seal(), this.#byService.seal())
+    return new WorkloadIndex(this.#byAddress.seal(), this.#byService.seal(), this.#byHostname.seal())
   }
 }
 
@@ -69,6 +81,10 @@ export class WorkloadIndexDraft {
 function ownAddresses(workload: Workload): Claim<Workload> {
   const { isHostNetwork, addresses, network } = workload
   return { item: workload, addresses: isHostNetwork ? [] : addresses.map((ip) => ({ network, ip })) }
+}
+
+function isNamed({ hostname, addresses }: Workload): boolean {
+  return hostname !== '' && addresses.length === 0
 }
 
 /** Of several that claim an address, a pod is the most likely to be there, then one that is in the mesh. */

@@ -5,7 +5,7 @@
 import { Backoff } from '../core/backoff.ts'
 import type { AgentError } from '../core/errors.ts'
 import { silenceError, violationError } from './stream-error.ts'
-import { finishInSlices } from './slices.ts'
+import { finishInSlices, runSlice } from './slices.ts'
 import { StreamState } from './stream-state.ts'
 import { Subscription } from './subscription.ts'
 
@@ -188,6 +188,16 @@ export class AdsClient {
     this.#deadline = this.#deps.clock.setTimer(this.#firstResponseTimeoutMs, () => {
       this.#firstResponseIsDue(open)
     })
+    void this.#greet(state)
+  }
+
+  /** Sends the first requests, at once unless they claim so much that it takes more than a slice to write. */
+  async #greet(state: StreamState): Promise<void> {
+    const steps = state.prepareSteps()
+    if (runSlice(this.#deps, steps).done !== true) {
+      await this.#deps.nextTurn()
+      await finishInSlices(this.#deps, steps)
+    }
     this.#flush()
   }
 

@@ -8,7 +8,6 @@ import protobuf from 'protobufjs/minimal.js'
 
 import { errorMessage } from '../core/errors.ts'
 import { ITEMS_PER_STEP, finishSteps } from './slices.ts'
-import { encodeVersions } from './initial-versions.ts'
 import { tag, writeMessage, writeNode, writeText } from './node-message.ts'
 import { isWireError } from './wire-message.ts'
 
@@ -42,8 +41,8 @@ export interface DeltaRequest {
   readonly node?: DiscoveryNode
   readonly subscribe?: Iterable<string>
   readonly unsubscribe?: Iterable<string>
-  /** Name to version, of what the client still has from an earlier stream. */
-  readonly initialVersions?: Iterable<readonly [string, string]>
+  /** What the client still has from an earlier stream, as `encodeVersionsSteps` has written it. */
+  readonly initialVersions?: Uint8Array
   readonly nonce?: string
   readonly error?: ErrorDetail
 }
@@ -94,7 +93,7 @@ export function encodeDeltaRequest(request: DeltaRequest): Uint8Array {
   writeText(writer, 6, request.nonce ?? '')
   writeError(writer, 7, error)
   // Fields may come in any order.
-  return Buffer.concat([writer.finish(), encodeVersions(request.initialVersions ?? [])])
+  return Buffer.concat([writer.finish(), request.initialVersions ?? NO_BYTES])
 }
 
 function writeList(writer: protobuf.Writer, field: number, texts: Iterable<string>): void {

@@ -12,6 +12,7 @@ import { Client, InterceptingCall, Metadata, credentials, status } from '@grpc/g
 import { AgentError } from '../core/errors.ts'
 import { probeConnection } from './connection-probe.ts'
 import { readCredentials } from './credentials.ts'
+import { assembleInPlace } from './message-assembly.ts'
 import { streamError } from './stream-error.ts'
 
 import type { ClientDuplexStream, ClientOptions, Interceptor, StatusObject } from '@grpc/grpc-js'
@@ -58,6 +59,7 @@ export class GrpcTransport implements AdsTransport {
   constructor(options: GrpcTransportOptions) {
     this.#options = options
     const { address } = options
+    assembleInPlace()
     this.target = `${address.isTls ? 'https' : 'http'}://${authority(address)}`
   }
 

@@ -1,29 +1,54 @@
 /**
- * The names and versions that a delta client claims on a new stream. There is one per resource of the mesh, and all go out
- * in one turn of the event loop, so they are written straight into one buffer.
+ * The names and versions that a delta client claims on a new stream. There is one per resource of the mesh, so they are
+ * written in steps, and straight into one buffer.
  */
+import { ITEMS_PER_STEP } from './slices.ts'
+
+import type { Steps } from './slices.ts'
 
 const FIELD_KEY = (5 << 3) | 2
 const NAME_KEY = (1 << 3) | 2
 const VERSION_KEY = (2 << 3) | 2
 
-/** Writes DeltaDiscoveryRequest.initial_resource_versions: a map, so an entry per name. Linear. */
-export function encodeVersions(versions: Iterable<readonly [string, string]>): Buffer {
-  const entries = Array.from(versions, ([name, version]) => {
-    const nameBytes = Buffer.byteLength(name)
-    const versionBytes = Buffer.byteLength(version)
-    return { name, nameBytes, version, versionBytes, bytes: textSize(nameBytes) + textSize(versionBytes) }
-  })
-  const total = entries.reduce((sum, { bytes }) => sum + 1 + varintSize(bytes) + bytes, 0)
+/**
+ * Writes DeltaDiscoveryRequest.initial_resource_versions, step by step: a map, so an entry per name. What is without a
+ * name cannot be claimed. `versions` must stay as it is meanwhile. Linear.
+ */
+export function* encodeVersionsSteps(versions: ReadonlyMap<string, string>): Steps<Uint8Array> {
+  let total = 0
+  for (const [index, { bytes }] of entriesOf(versions)) {
+    if (index % ITEMS_PER_STEP === 0) yield
+    total += 1 + varintSize(bytes) + bytes
+  }
   const buffer = Buffer.allocUnsafe(total)
   let at = 0
-  for (const { name, nameBytes, version, versionBytes, bytes } of entries) {
+  for (const [index, { name, nameBytes, version, versionBytes, bytes }] of entriesOf(versions)) {
+    if (index % ITEMS_PER_STEP === 0) yield
     buffer[at++] = FIELD_KEY
     at = writeVarint(buffer, at, bytes)
     at = writeTextField(buffer, at, NAME_KEY, name, nameBytes)
     at = writeTextField(buffer, at, VERSION_KEY, version, versionBytes)
   }
   return buffer
+}
+
+interface VersionEntry {
+  readonly name: string
+  readonly nameBytes: number
+  readonly version: string
+  readonly versionBytes: number
+  readonly bytes: number
+}
+
+function* entriesOf(versions: ReadonlyMap<string, string>): Iterable<readonly [number, VersionEntry]> {
+  let index = 0
+  for (const [name, version] of versions) {
+    if (name === '') continue
+    const nameBytes = Buffer.byteLength(name)
+    const versionBytes = Buffer.byteLength(version)
+    const bytes = textSize(nameBytes) + textSize(versionBytes)
+    yield [index++, { name, nameBytes, version, versionBytes, bytes }]
+  }
 }
 
 function textSize(bytes: number): number {

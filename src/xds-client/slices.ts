@@ -43,17 +43,23 @@ export function finishSteps<Result>(steps: Steps<Result>): Result {
   }
 }
 
-/** Does the work in slices that leave the event loop its turns; work that fits into one is done at once. */
-export async function finishInSlices<Result>(
-  { clock, nextTurn }: SliceDeps,
+/** Does what fits into one slice, and says whether that was all. */
+export function runSlice<Result>(
+  { clock }: Pick<SliceDeps, 'clock'>,
   steps: Steps<Result>,
-): Promise<Result> {
-  let sliceEndMs = clock.nowMs() + SLICE_MS
+): IteratorResult<undefined, Result> {
+  const sliceEndMs = clock.nowMs() + SLICE_MS
   for (;;) {
     const step = steps.next()
-    if (step.done === true) return step.value
-    if (clock.nowMs() < sliceEndMs) continue
-    await nextTurn()
-    sliceEndMs = clock.nowMs() + SLICE_MS
+    if (step.done === true || clock.nowMs() >= sliceEndMs) return step
+  }
+}
+
+/** Does the work in slices that leave the event loop its turns; work that fits into one is done at once. */
+export async function finishInSlices<Result>(deps: SliceDeps, steps: Steps<Result>): Promise<Result> {
+  for (;;) {
+    const slice = runSlice(deps, steps)
+    if (slice.done === true) return slice.value
+    await deps.nextTurn()
   }
 }

@@ -6,6 +6,7 @@
  */
 import { decodeSteps, encodeDeltaRequest, encodeSotwRequest } from './discovery-messages.ts'
 import { findContradictions, formatRejections, resourceName } from './response-check.ts'
+import { encodeVersionsSteps } from './initial-versions.ts'
 import { ITEMS_PER_STEP, finishSteps } from './slices.ts'
 
 import type { DeltaRequest, ErrorDetail, XdsMode } from './discovery-messages.ts'
@@ -47,6 +48,13 @@ interface TypeStream {
   isStarted: boolean
   /** Of the last response. */
   nonce: string
+  claims?: Claims
+}
+
+/** What is known of a type, encoded. */
+interface Claims {
+  readonly revision: number
+  readonly encoded: Uint8Array
 }
 
 interface PendingUpdate {
@@ -63,6 +71,7 @@ export class StreamState {
   #pending: PendingUpdate | undefined
   /** A message is being read. */
   #isReceiving = false
+  #isPreparing = false
   #mayStaySilent = true
 
   /** Begins a stream. The order of the subscriptions is that of their first requests. */
@@ -88,6 +97,17 @@ export class StreamState {
    */
   get mayStaySilent(): boolean {
     return this.#mayStaySilent
+  }
+
+  /**
+   * Encodes what the first requests claim to have, step by step: 100,000 names are too many for one turn. Until it is
+   * done nothing is asked. Without it the requests are the same.
+   */
+  *prepareSteps(): Steps<void> {
+    this.#isPreparing = true
+    for (const type of this.#types.values())
+      if (this.#mode === 'delta') type.claims = yield* claimSteps(type.subscription)
+    this.#isPreparing = false
   }
 
   /** Takes one message. The update that it holds must be settled before the next message. */
@@ -167,7 +187,7 @@ export class StreamState {
    */
   takeRequests(): readonly Uint8Array[] {
     const requests = this.#replies.splice(0).map((reply) => this.#encodeReply(reply))
-    if (this.#isReceiving || this.#pending !== undefined) return requests
+    if (this.#isPreparing || this.#isReceiving || this.#pending !== undefined) return requests
     for (const type of this.#types.values()) {
       const request = type.isStarted ? this.#encodeChange(type) : this.#encodeFirst(type)
       if (request !== undefined) requests.push(request)
@@ -200,8 +220,8 @@ export class StreamState {
     if (interest === 'named' && names.size === 0) return undefined
     type.isStarted = true
     // istiod's name table has no name by which it could be claimed.
-    const claimed = [...known].filter(([name]) => name !== '')
-    const isKnown = this.#mode === 'sotw' ? subscription.version !== '' : claimed.length > 0
+    const claimed = known.size - (known.has('') ? 1 : 0)
+    const isKnown = this.#mode === 'sotw' ? subscription.version !== '' : claimed > 0
     if (!isKnown) this.#mayStaySilent = false
     subscription.beginStream()
     if (this.#mode === 'sotw') return this.#encodeSotw(subscription, '')
@@ -210,7 +230,7 @@ export class StreamState {
       typeUrl,
       subscribe: isOnDemand ? ['*', ...names] : names,
       ...(isOnDemand && { unsubscribe: ['*'] }),
-      initialVersions: claimed,
+      initialVersions: takeClaims(type),
     })
   }
 
@@ -242,6 +262,19 @@ export class StreamState {
     this.#node = undefined
     return node === undefined ? {} : { node }
   }
+}
+
+function* claimSteps({ revision, known }: Subscription): Steps<Claims> {
+  return { revision, encoded: yield* encodeVersionsSteps(known) }
+}
+
+/** The claims of a first request, which are not needed again. */
+function takeClaims(type: TypeStream): Uint8Array {
+  const { claims, subscription } = type
+  delete type.claims
+  // A name may have been unsubscribed since they were prepared.
+  if (claims?.revision === subscription.revision) return claims.encoded
+  return finishSteps(claimSteps(subscription)).encoded
 }
 
 function* remember(

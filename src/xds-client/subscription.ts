@@ -27,6 +27,8 @@ export class Subscription {
   readonly interest: Interest
   /** The last version that was accepted as a whole; empty before. */
   version = ''
+  /** Grows with each change of `known`. */
+  revision = 0
   readonly #wanted = new Set<string>()
   /** Accepted resources by name, with their versions. */
   readonly #known = new Map<string, string>()
@@ -112,22 +114,27 @@ export class Subscription {
     // Unsubscribed while it was being applied: at the next stream it must not look like something we keep.
     if (!this.isAskedFor(name, aliases)) return
     this.#known.set(name, version)
+    this.revision++
     if (this.interest !== 'wildcard') for (const alias of aliases) this.#owners.set(alias, name)
   }
 
   /** A resource is gone; a name that is wanted stays wanted, because it may come back. */
   remove(name: string): void {
-    this.#known.delete(name)
+    this.#delete(name)
     this.#owners.delete(name)
   }
 
   /** Of a whole state: what is not in `names` is gone. */
   retain(names: ReadonlySet<string>): void {
-    for (const name of this.#known.keys()) if (!names.has(name)) this.#known.delete(name)
+    for (const name of this.#known.keys()) if (!names.has(name)) this.#delete(name)
   }
 
   #forget(name: string): void {
-    this.#known.delete(this.#owners.get(name) ?? name)
+    this.#delete(this.#owners.get(name) ?? name)
     this.remove(name)
+  }
+
+  #delete(name: string): void {
+    if (this.#known.delete(name)) this.revision++
   }
 }

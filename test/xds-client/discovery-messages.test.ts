@@ -9,6 +9,8 @@ import {
   encodeSotwRequest,
   readFirstText,
 } from '../../src/xds-client/discovery-messages.ts'
+import { encodeVersionsSteps } from '../../src/xds-client/initial-versions.ts'
+import { finishSteps } from '../../src/xds-client/slices.ts'
 import { decodeRequest, encodeResponse, readAll } from '../fixtures/discovery-codec.ts'
 import { recordedStreams } from '../fixtures/recorded-streams.ts'
 
@@ -29,7 +31,7 @@ t.test('writes the requests that istiod answered, byte by byte', (t) => {
           : encodeDeltaRequest({
               ...seen,
               ...node,
-              initialVersions: Object.entries(seen.initialVersions),
+              initialVersions: finishSteps(encodeVersionsSteps(new Map(Object.entries(seen.initialVersions)))),
             })
       t.strictSame(Buffer.from(written).toString('base64'), bytes.toString('base64'), `${file} ${index}`)
     }

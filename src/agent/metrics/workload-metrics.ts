@@ -52,6 +52,7 @@ export class WorkloadMetrics {
   readonly #series = new Map<string, Series>()
   readonly #overflow = new Map<string, Series>()
   readonly #byWorkload = new Map<string, Set<Series>>()
+  /** Only of those that have series. */
   readonly #goneSinceMs = new Map<string, number>()
   readonly #announced = new Map<string, Map<number, Announced>>()
 
@@ -97,14 +98,17 @@ export class WorkloadMetrics {
     }
   }
 
-  /** A workload left the mesh: its series go after a while, unless it comes back or has connections still. */
-  workloadRemoved(uid: string): void {
-    if (this.#byWorkload.has(uid)) this.#goneSinceMs.set(uid, this.#clock.nowMs())
-  }
-
-  /** A workload is in the mesh (again). */
-  workloadSeen(uid: string): void {
-    this.#goneSinceMs.delete(uid)
+  /**
+   * Workloads have come, changed or left. The series of one that has left go after a while, unless it comes back or has
+   * connections still. Costs the number of workloads that changed or of those that have series, whichever is less.
+   */
+  workloadsChanged(changed: ReadonlySet<string>, isThere: (uid: string) => boolean): void {
+    const isFew = changed.size <= this.#byWorkload.size
+    for (const uid of isFew ? changed : this.#byWorkload.keys()) {
+      if (!(isFew ? this.#byWorkload : changed).has(uid)) continue
+      if (isThere(uid)) this.#goneSinceMs.delete(uid)
+      else this.#goneSinceMs.set(uid, this.#clock.nowMs())
+    }
   }
 
   /** How many sets of labels are held, without the overflow. */
@@ -117,9 +121,7 @@ export class WorkloadMetrics {
     const nowMs = this.#clock.nowMs()
     for (const [uid, sinceMs] of this.#goneSinceMs) {
       if (nowMs - sinceMs < this.#keepGoneMs) continue
-      const ofWorkload = this.#byWorkload.get(uid) ?? new Set()
-      for (const series of ofWorkload) if (series.live === 0) this.#forget(series)
-      if (ofWorkload.size === 0) this.#goneSinceMs.delete(uid)
+      for (const series of this.#byWorkload.get(uid) ?? []) if (series.live === 0) this.#forget(series)
     }
   }
 
@@ -173,7 +175,9 @@ export class WorkloadMetrics {
     for (const uid of series.workloads) {
       const ofWorkload = this.#byWorkload.get(uid)
       ofWorkload?.delete(series)
-      if (ofWorkload?.size === 0) this.#byWorkload.delete(uid)
+      if (ofWorkload?.size !== 0) continue
+      this.#byWorkload.delete(uid)
+      this.#goneSinceMs.delete(uid)
     }
   }
 }

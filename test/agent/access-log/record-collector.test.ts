@@ -102,7 +102,7 @@ t.test('forgets what has been gone for long at each refresh', async (t) => {
   const traffic = counter.takeBatch()
   collector.receive('0', { kind: 'records', ...(traffic && { traffic }), lines: [], droppedLines: 0 })
   collector.remove('0', 'internal')
-  workloads.workloadRemoved('uid-echo')
+  workloads.workloadsChanged(new Set(['uid-echo']), () => false)
   clock.advance(300_000)
   t.equal(workloads.seriesCount, 1)
   await collector.refresh()
