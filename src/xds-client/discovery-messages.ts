@@ -9,7 +9,7 @@ import protobuf from 'protobufjs/minimal.js'
 import { errorMessage } from '../core/errors.ts'
 import { ITEMS_PER_STEP, finishSteps } from './slices.ts'
 import { tag, writeMessage, writeNode, writeText } from './node-message.ts'
-import { isWireError } from './wire-message.ts'
+import { enterNested, isWireError } from './wire-message.ts'
 
 import type { Result } from '../core/result.ts'
 import type { EncodedResource } from './discovery.ts'
@@ -127,11 +127,13 @@ export function* decodeSteps(mode: XdsMode, bytes: Uint8Array): Steps<Result<Dis
 function* readSotw(bytes: Uint8Array): Steps<DiscoveryResponse> {
   const resources: EncodedResource[] = []
   const texts = { version: '', typeUrl: '', nonce: '', controlPlane: '' }
+  const body = new BodyDraft()
   yield* readFieldSteps(bytes, (field, reader) => {
     if (field === 1) texts.version = reader.string()
-    else if (field === 2)
-      resources.push({ name: '', version: '', aliases: NO_ALIASES, ...readAny(reader.bytes()) })
-    else if (field === 4) texts.typeUrl = reader.string()
+    else if (field === 2) {
+      body.read(reader)
+      resources.push(new ResourceView(bytes, body))
+    } else if (field === 4) texts.typeUrl = reader.string()
     else if (field === 5) texts.nonce = reader.string()
     else if (field === 6) texts.controlPlane = readFirstText(reader.bytes())
     else return false
@@ -144,9 +146,10 @@ function* readDelta(bytes: Uint8Array): Steps<DiscoveryResponse> {
   const resources: EncodedResource[] = []
   const removed: string[] = []
   const texts = { version: '', typeUrl: '', nonce: '', controlPlane: '' }
+  const body = new BodyDraft()
   yield* readFieldSteps(bytes, (field, reader) => {
     if (field === 1) texts.version = reader.string()
-    else if (field === 2) resources.push(readResource(reader.bytes()))
+    else if (field === 2) resources.push(readResource(bytes, reader, body))
     else if (field === 4) texts.typeUrl = reader.string()
     else if (field === 5) texts.nonce = reader.string()
     else if (field === 6) removed.push(reader.string())
@@ -159,40 +162,96 @@ function* readDelta(bytes: Uint8Array): Steps<DiscoveryResponse> {
   return { ...texts, resources, removed }
 }
 
-function readResource(bytes: Uint8Array): EncodedResource {
+/** Reads the Resource that follows. */
+function readResource(message: Uint8Array, reader: protobuf.Reader, body: BodyDraft): EncodedResource {
   let version = ''
   let name = ''
   let longName = ''
   let aliases: string[] | undefined
-  let any = { typeUrl: '', value: NO_BYTES }
-  readFields(bytes, (field, reader) => {
-    if (field === 1) version = reader.string()
-    else if (field === 2) any = readAny(reader.bytes())
-    else if (field === 3) name = reader.string()
-    else if (field === 4) (aliases ??= []).push(reader.string())
-    else if (field === 8) longName = readFirstText(reader.bytes())
-    else return false
+  body.clear()
+  const outerEnd = enterNested(reader)
+  while (reader.pos < reader.len) {
+    readField(reader, (field) => {
+      if (field === 1) version = reader.string()
+      else if (field === 2) body.read(reader)
+      else if (field === 3) name = reader.string()
+      else if (field === 4) (aliases ??= []).push(reader.string())
+      else if (field === 8) longName = readFirstText(reader.bytes())
+      else return false
+      return true
+    })
+  }
+  reader.len = outerEnd
+  return new ResourceView(message, body, { name: name === '' ? longName : name, version, aliases })
+}
+
+/** A google.protobuf.Any as it is read, one after the other. */
+class BodyDraft {
+  typeUrl = ''
+  start = 0
+  end = 0
+  /** One text for all of a type. */
+  #lastTypeUrl = ''
+
+  clear(): void {
+    this.typeUrl = ''
+    this.start = 0
+    this.end = 0
+  }
+
+  read(reader: protobuf.Reader): void {
+    this.clear()
+    const outerEnd = enterNested(reader)
+    while (reader.pos < reader.len) readField(reader, this.#readField)
+    reader.len = outerEnd
+  }
+
+  readonly #readField: ReadField = (field, reader) => {
+    if (field === 1) {
+      const typeUrl = reader.string()
+      if (typeUrl !== this.#lastTypeUrl) this.#lastTypeUrl = typeUrl
+      this.typeUrl = this.#lastTypeUrl
+    } else if (field === 2) {
+      const length = reader.uint32()
+      this.start = reader.pos
+      reader.skip(length)
+      this.end = reader.pos
+    } else return false
     return true
-  })
-  return {
-    name: name === '' ? longName : name,
-    version,
-    aliases: aliases ?? NO_ALIASES,
-    typeUrl: any.typeUrl,
-    value: any.value,
   }
 }
 
-function readAny(bytes: Uint8Array): { readonly typeUrl: string; readonly value: Uint8Array } {
-  let typeUrl = ''
-  let value: Uint8Array = NO_BYTES
-  readFields(bytes, (field, reader) => {
-    if (field === 1) typeUrl = reader.string()
-    else if (field === 2) value = reader.bytes()
-    else return false
-    return true
-  })
-  return { typeUrl, value }
+/** A resource in its response. The view is made when somebody asks: 100,000 of them would outlive their usefulness. */
+class ResourceView implements EncodedResource {
+  readonly name: string
+  readonly version: string
+  readonly aliases: readonly string[]
+  readonly typeUrl: string
+  readonly #message: Uint8Array
+  readonly #start: number
+  readonly #end: number
+
+  constructor(
+    message: Uint8Array,
+    { typeUrl, start, end }: BodyDraft,
+    wrapper?: {
+      readonly name: string
+      readonly version: string
+      readonly aliases: readonly string[] | undefined
+    },
+  ) {
+    this.name = wrapper?.name ?? ''
+    this.version = wrapper?.version ?? ''
+    this.aliases = wrapper?.aliases ?? NO_ALIASES
+    this.typeUrl = typeUrl
+    this.#message = message
+    this.#start = start
+    this.#end = end
+  }
+
+  get value(): Uint8Array {
+    return this.#message.subarray(this.#start, this.#end)
+  }
 }
 
 /**

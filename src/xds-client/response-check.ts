@@ -46,10 +46,11 @@ function describeType(typeUrl: string): string {
 }
 
 /** The name of a resource; empty where it has none, or is damaged (its decoder says so with the path). */
-export function resourceName({ name, typeUrl, value }: EncodedResource): string {
+export function resourceName(resource: EncodedResource): string {
+  const { name, typeUrl } = resource
   if (name !== '' || !SELF_NAMED.has(typeUrl)) return name
   try {
-    return readFirstText(value)
+    return readFirstText(resource.value)
   } catch {
     // Whoever decodes the resource reports it.
     return ''
