@@ -15,7 +15,8 @@ import type { SliceDeps } from './slices.ts'
 import type { AddressUpsert } from './resources/wire-address.ts'
 
 export interface AmbientDecoders {
-  readonly address: (value: Uint8Array) => Result<AddressUpsert>
+  /** What is kept of it shares the text of `name`, which the stream keeps too. */
+  readonly address: (value: Uint8Array, name: string) => Result<AddressUpsert>
   readonly authorization: (value: Uint8Array) => Result<AuthorizationPolicy>
 }
 

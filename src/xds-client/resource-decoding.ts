@@ -12,7 +12,8 @@ import type { SliceDeps } from './slices.ts'
 
 /** How to read the resources of one type. */
 export interface ResourceReader<Value> {
-  readonly decode: (value: Uint8Array) => Result<Value>
+  /** `name` is that under which it came. */
+  readonly decode: (value: Uint8Array, name: string) => Result<Value>
   /** What a resource calls itself; absent: it has no name of its own, or one that says nothing. */
   readonly nameOf?: (value: Value) => string
 }
@@ -44,7 +45,7 @@ function decodeResource<Value>(
   { decode, nameOf }: ResourceReader<Value>,
 ): NamedValue<Value> | Rejection {
   const name = resourceName(resource)
-  const result = decode(resource.value)
+  const result = decode(resource.value, name)
   if (!result.ok) return { name, problems: describeProblems(result.problems) }
   const ownName = nameOf?.(result.value) ?? name
   if (name !== ownName) return { name, problems: [`calls itself '${ownName}'; both names must be the same`] }

@@ -113,8 +113,11 @@ export class Subscription {
   accept(name: string, version: string, aliases: readonly string[]): void {
     // Unsubscribed while it was being applied: at the next stream it must not look like something we keep.
     if (!this.isAskedFor(name, aliases)) return
-    this.#known.set(name, version)
-    this.revision++
+    // An equal text that takes the place of the old one would leave a hole in the heap.
+    if (this.#known.get(name) !== version) {
+      this.#known.set(name, version)
+      this.revision++
+    }
     if (this.interest !== 'wildcard') for (const alias of aliases) this.#owners.set(alias, name)
   }
 

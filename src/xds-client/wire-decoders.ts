@@ -16,7 +16,7 @@ import type { EnvoySchema } from './envoy-schema.ts'
 /** The decoders of one mesh, whose resources share what is equal among them. */
 export function ambientDecoders(pools = new AmbientPools()): AmbientDecoders {
   return {
-    address: (value) => decodeAddressResource(value, pools),
+    address: (value, name) => decodeAddressResource(value, pools, name),
     authorization: decodeAuthorizationResource,
   }
 }

@@ -111,9 +111,9 @@ t.test('yields while it decodes a large response, and applies it as one change a
     },
     decoders: {
       ...AMBIENT_DECODERS,
-      address: (value) => {
+      address: (value, name) => {
         clock.advance(SLICE_MS / 2)
-        return AMBIENT_DECODERS.address(value)
+        return AMBIENT_DECODERS.address(value, name)
       },
     },
   })

@@ -31,11 +31,18 @@ const ADDRESS = wireFields<Draft, WireContext>({
   }),
 })
 
-/** Decodes an istio.workload.Address. The bytes are not kept; `pools` are those of all resources of one mesh. */
-export function decodeAddressResource(value: Uint8Array, pools: AmbientPools): Result<AddressUpsert> {
+/**
+ * Decodes an istio.workload.Address. The bytes are not kept; `pools` are those of all resources of one mesh. A uid that is
+ * equal to `name`, under which it came, is that same text: of 100,000 it counts.
+ */
+export function decodeAddressResource(
+  value: Uint8Array,
+  pools: AmbientPools,
+  name = '',
+): Result<AddressUpsert> {
   return decodeResource(value, (reader, onProblem) => {
     const draft: Draft = { workload: undefined, service: undefined, hasType: false }
-    readFields(reader, ADDRESS, draft, { pools, onProblem })
+    readFields(reader, ADDRESS, draft, { pools, name, onProblem })
     if (draft.workload !== undefined) return { kind: 'workload', upsert: draft.workload }
     if (draft.service !== undefined) return { kind: 'service', upsert: draft.service }
     if (!draft.hasType) onProblem([], 'an Address needs a workload or a service')
@@ -46,15 +53,16 @@ export function decodeAddressResource(value: Uint8Array, pools: AmbientPools): R
 /** Decodes an istio.workload.Workload, which stands by itself where that type is subscribed to. */
 export function decodeWorkloadResource(value: Uint8Array, pools: AmbientPools): Result<AddressUpsert> {
   return decodeResource(value, (reader, onProblem) => {
-    const workload = readWireWorkload(reader, { pools, onProblem })
+    const workload = readWireWorkload(reader, { pools, name: '', onProblem })
     return workload && { kind: 'workload', upsert: workload }
   })
 }
 
 /** Problems of a part are told with its name before their path. */
-function under(name: string, { pools, onProblem }: WireContext): WireContext {
+function under(part: string, { pools, name, onProblem }: WireContext): WireContext {
   return {
     pools,
-    onProblem: (path: Path, message, at) => onProblem([name, ...path], message, at),
+    name,
+    onProblem: (path: Path, message, at) => onProblem([part, ...path], message, at),
   }
 }

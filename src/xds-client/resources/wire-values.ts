@@ -28,6 +28,8 @@ export class AmbientPools {
 /** What the decoding of one resource carries along. */
 export interface WireContext {
   readonly pools: AmbientPools
+  /** Under which the resource came; empty where it has no name. */
+  readonly name: string
   readonly onProblem: OnProblem
 }
 

@@ -82,7 +82,10 @@ const WORKLOAD = wireFields<Draft, WireContext>({
     const gateway = readWireGateway(reader, ['network_gateway'], context)
     if (gateway !== undefined) draft.networkGateway = gateway
   }),
-  20: delimited((draft, reader) => (draft.uid = reader.string())),
+  20: delimited((draft, reader, { name }) => {
+    const uid = reader.string()
+    draft.uid = uid === name ? name : uid
+  }),
   21: delimited((draft, reader) => (draft.hostname = reader.string())),
   22: delimited((draft, reader) => {
     const entry = readRaw(reader)
