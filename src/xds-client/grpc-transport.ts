@@ -47,8 +47,11 @@ const METHODS: Readonly<Record<XdsMode, string>> = {
 /** Finds out why there is no connection. */
 type ConnectionProbe = () => Promise<unknown>
 
-/** Bytes of one message that may be on their way: the default of 64 KiB would make 100 MB take 1,500 round trips. */
-const FLOW_CONTROL_WINDOW_BYTES = 4 * 1024 * 1024
+/**
+ * Bytes of one message that may be on their way. The default of 64 KiB would make 100 MB take 1,500 round trips; all that
+ * has come is read in one turn of the event loop, which 4 MiB would hold for 50 ms on a busy machine.
+ */
+const FLOW_CONTROL_WINDOW_BYTES = 1024 * 1024
 
 const NO_MESSAGE = Buffer.alloc(0)
 
