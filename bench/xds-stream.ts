@@ -31,6 +31,7 @@ export interface StreamSize {
 const FULL_SIZE: StreamSize = { workloads: 100_000, services: 5_000, changes: 200, transferMib: 1_024 }
 /** The step between workloads that change: in one service after the other. */
 const CHANGE_STEP = 7
+const MIB = 2 ** 20
 const EMPTY_ANSWER = encodeAddresses([])
 
 /** What a control plane sends of one mesh. */
@@ -63,7 +64,9 @@ export async function measureXdsStream(
   const undisturbed: TransferRun[] = []
   const during: TransferRun[] = []
   for (let round = 1; round <= rounds; round++) {
-    note(`stream: round ${round} of ${rounds}, ${(dualMesh.whole.length / 2 ** 20).toFixed(0)} MiB in one response`)
+    note(
+      `stream: round ${round} of ${rounds}, ${(dualMesh.whole.length / MIB).toFixed(0)} MiB in one response`,
+    )
     dual.push(
       await withAgent(async (agent) => ({
         ...(await receive(agent, dualMesh)),
@@ -75,7 +78,8 @@ export async function measureXdsStream(
     undisturbed.push(runs.undisturbed)
     during.push(runs.during)
   }
-  note(`stream: longest pause of a transfer without an update ${undisturbed.map(({ pauseMs }) => pauseMs.toFixed(1)).join(', ')} ms; with one ${during.map(({ bytes }) => (bytes / 2 ** 20).toFixed(0)).join(', ')} MiB passed`)
+  const passed = during.map(({ bytes }) => (bytes / MIB).toFixed(0))
+  note(`stream: ${passed.join(', ')} MiB passed until the mesh was in force`)
   const figure = (
     title: string,
     unit: string,
@@ -85,8 +89,13 @@ export async function measureXdsStream(
   return [
     figure('one response: in force after', 'ms', 5_000, ({ applyMs }) => applyMs),
     figure('one response: event loop blocked', 'ms', 50, ({ first }) => first.blockedMs),
-    figure('one response: RSS for each workload', 'B', 1_200, ({ residentBytes }) => residentBytes / size.workloads),
-    figure('one response: peak RSS', 'MB', Infinity, ({ first }) => first.peakBytes / 1e6),
+    figure(
+      'one response: RSS for each workload',
+      'B',
+      1_200,
+      ({ residentBytes }) => residentBytes / size.workloads,
+    ),
+    { title: 'one response: peak RSS', unit: 'MB', rounds: dual.map(({ first }) => first.peakBytes / 1e6) },
     {
       title: 'one response: memory that the second family adds',
       unit: '%',
@@ -97,13 +106,28 @@ export async function measureXdsStream(
       }),
     },
     figure('one changed endpoint: sent to planned, p99', 'ms', 5, ({ changeMs }) => changeMs),
-    figure('new stream, all claimed: event loop blocked', 'ms', 50, ({ reconnectBlockedMs }) => reconnectBlockedMs),
-    figure('new stream, all sent again: event loop blocked', 'ms', 50, ({ repeatBlockedMs }) => repeatBlockedMs),
+    figure(
+      'new stream, all claimed: event loop blocked',
+      'ms',
+      50,
+      ({ reconnectBlockedMs }) => reconnectBlockedMs,
+    ),
+    figure(
+      'new stream, all sent again: event loop blocked',
+      'ms',
+      50,
+      ({ repeatBlockedMs }) => repeatBlockedMs,
+    ),
     {
       title: `${size.transferMib} MiB relayed during the response: longest pause`,
       unit: 'ms',
       max: 50,
       rounds: during.map(({ pauseMs }) => pauseMs),
+    },
+    {
+      title: `${size.transferMib} MiB relayed without an update: longest pause`,
+      unit: 'ms',
+      rounds: undisturbed.map(({ pauseMs }) => pauseMs),
     },
   ]
 }

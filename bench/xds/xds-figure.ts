@@ -3,8 +3,8 @@
 export interface XdsFigure {
   readonly title: string
   readonly unit: string
-  /** The goal: at most this. */
-  readonly max: number
+  /** The goal: at most this. Absent: there is none, the figure is there to be known. */
+  readonly max?: number
   /** One value for each round, of which the median counts. At least one. */
   readonly rounds: readonly number[]
 }

@@ -1,7 +1,9 @@
-/** The verdicts of the xds benches. */
+/** The verdicts of the xds benches, and the one of a whole agent with small numbers. */
 import t from 'tap'
 
 import { reportXds } from '../../bench/xds-bench.ts'
+import { measureXdsStream } from '../../bench/xds-stream.ts'
+import { whyNoLinuxEngine } from '../fixtures/linux-engine.ts'
 
 t.test('a goal is met when the median of the rounds is no more than its bound', async (t) => {
   const report = reportXds(
@@ -17,3 +19,29 @@ t.test('a goal is met when the median of the rounds is no more than its bound', 
   t.match(report.text, /as much as may be +\| ms +\| ≤ 5 +\| 5\.00 +\| met/)
   t.match(report.text, /too much +\| B +\| ≤ 1,200 +\| 1,201 +\| missed/)
 })
+
+t.test('a figure without a goal is shown and fails nothing', async (t) => {
+  const report = reportXds([{ title: 'peak', unit: 'MB', rounds: [300] }], 'a machine')
+  t.strictSame(report.missed, [])
+  t.match(report.text, /peak +\| MB +\| +\| 300 +\|  +\|/)
+})
+
+const noLinuxEngine = await whyNoLinuxEngine()
+t.test(
+  'an agent is measured while it gets a mesh in one response',
+  { skip: noLinuxEngine ?? false },
+  async (t) => {
+    const notes: string[] = []
+    const figures = await measureXdsStream(
+      { note: (text) => notes.push(text), rounds: 1 },
+      { workloads: 200, services: 10, changes: 3, transferMib: 1 },
+    )
+    for (const { title, rounds } of figures) t.ok(Number.isFinite(rounds[0]), `${title}: ${rounds.join()}`)
+    const valueOf = (part: string): number =>
+      figures.find(({ title }) => title.includes(part))?.rounds[0] ?? NaN
+    t.ok(valueOf('in force') > 0)
+    t.ok(valueOf('planned') > 0)
+    t.ok(valueOf('longest pause') > 0)
+    t.match(notes.at(-1), /[1-9]\d* MiB passed/)
+  },
+)

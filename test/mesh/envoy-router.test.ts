@@ -527,6 +527,15 @@ t.test('lists the host names of workloads that have no address of their own', (t
     workload('d', ''),
   ])
   t.strictSame([...hostnamesOf(store.snapshot)], [['db.example', 5_000]])
+  store.apply([workload('b', 'web.example'), workload('e', 'db.example')])
+  store.apply([workload('a', 'db.example', '10.0.0.2')])
+  t.strictSame(
+    [...hostnamesOf(store.snapshot).keys()].sort(),
+    ['db.example', 'web.example'],
+    'another has it',
+  )
+  store.apply([{ kind: 'workload', remove: 'e' }, workload('b', 'web.example', '10.0.0.1')])
+  t.strictSame([...hostnamesOf(store.snapshot)], [])
   t.end()
 })
 

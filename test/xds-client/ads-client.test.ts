@@ -396,3 +396,22 @@ t.test('closes before it was started, and while it waits to connect', async (t) 
   second.clock.advance(60_000)
   t.equal(second.transport.streams.length, 1)
 })
+
+t.test('writes what it claims in slices, and sends it when it is complete', async (t) => {
+  const { transport, clock, client, turns } = lab(t, { types: [{ typeUrl: address, interest: 'wildcard' }] })
+  client.start()
+  const resources = Array.from({ length: 1_000 }, (_, n) => ({ name: `pod-${n}`, version: '1' }))
+  transport.last.respond({ typeUrl: address, nonce: 'n1', resources })
+  await settled()
+  transport.last.end()
+  turns.count = 0
+  clock.lookCostMs = 5
+  clock.advance(250)
+  t.strictSame(transport.last.requests, [], 'not within one slice')
+  for (let turn = 0; turn < 20; turn++) await settled()
+  clock.lookCostMs = 0
+  const [request, ...others] = transport.last.requests
+  t.equal(Object.keys(request?.initialVersions ?? {}).length, 1_000)
+  t.strictSame(others, [])
+  t.ok(turns.count > 2, `${turns.count} turns`)
+})

@@ -31,7 +31,9 @@ t.test('writes the requests that istiod answered, byte by byte', (t) => {
           : encodeDeltaRequest({
               ...seen,
               ...node,
-              initialVersions: finishSteps(encodeVersionsSteps(new Map(Object.entries(seen.initialVersions)))),
+              initialVersions: finishSteps(
+                encodeVersionsSteps(new Map(Object.entries(seen.initialVersions))),
+              ),
             })
       t.strictSame(Buffer.from(written).toString('base64'), bytes.toString('base64'), `${file} ${index}`)
     }

@@ -2,6 +2,7 @@
 import t from 'tap'
 
 import { TYPE_URLS } from '../../src/xds-client/discovery.ts'
+import { finishSteps } from '../../src/xds-client/slices.ts'
 import { StreamState } from '../../src/xds-client/stream-state.ts'
 import { Subscription } from '../../src/xds-client/subscription.ts'
 import { decodeRequest, encodeResponse } from '../fixtures/discovery-codec.ts'
@@ -185,6 +186,32 @@ t.test('never names anything of a wildcard type', (t) => {
   lab.of(address).setNames(['a'])
   lab.of(address).unsubscribe(['a'])
   t.strictSame(lab.sent(), [])
+  t.end()
+})
+
+t.test('asks for nothing while its claims are written, and then what it asks without that', (t) => {
+  const lab = new Lab('delta', [[address, 'on-demand']])
+  lab.sent()
+  const names = Array.from({ length: 300 }, (_, n) => `pod-${n}`)
+  lab.exchange({ typeUrl: address, nonce: 'n1', resources: named('', ...names) })
+  const plain = lab.open().takeRequests()
+  const steps = lab.open().prepareSteps()
+  steps.next()
+  t.strictSame(lab.sent(), [])
+  t.equal(finishSteps(steps), undefined)
+  t.strictSame(lab.stream.takeRequests(), plain)
+  t.equal(Object.keys(decodeRequest('delta', plain[0] ?? Buffer.alloc(0)).initialVersions).length, 300)
+  t.end()
+})
+
+t.test('claims nothing that was unsubscribed while the claims were written', (t) => {
+  const lab = new Lab('delta', [[address, 'on-demand']])
+  lab.of(address).subscribe(['a', 'b'])
+  lab.sent()
+  lab.exchange({ typeUrl: address, nonce: 'n1', resources: named('a', 'b') })
+  finishSteps(lab.open().prepareSteps())
+  lab.of(address).unsubscribe(['a'])
+  t.match(lab.sent(), [{ subscribe: ['*', 'b'], initialVersions: { a: undefined, b: '1' } }])
   t.end()
 })
 

@@ -156,6 +156,22 @@ t.test('keeps the series of a workload that comes back, and of one that has conn
   )
 })
 
+t.test('finds its own among the many workloads that change at once', async (t) => {
+  const { clock, counter, metrics, samples, update } = bench()
+  for (const [id, name] of ['gone', 'there'].entries()) {
+    counter.connected(connectionRecord({ id, ...from(name) }))
+    counter.closed(closedConnectionRecord({ id, ...from(name) }))
+  }
+  update()
+  const changed = new Set(['uid-gone', ...Array.from({ length: 100 }, (_, n) => `uid-${n}`)])
+  metrics.workloadsChanged(changed, (uid) => uid !== 'uid-gone')
+  clock.advance(300_000)
+  t.strictSame(
+    samples('opened').map(({ labels }) => labels['source_workload']),
+    ['there'],
+  )
+})
+
 t.test('puts what exceeds the limit of series into one overflow series per reporter', async (t) => {
   const { counter, metrics, samples, update } = bench({ maxSeries: 2 })
   for (const [index, name] of ['a', 'b', 'c', 'd'].entries()) {
