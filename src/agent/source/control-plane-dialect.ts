@@ -5,15 +5,7 @@ import { AmbientSink } from '../../xds-client/ambient-sink.ts'
 import { TYPE_URLS } from '../../xds-client/discovery.ts'
 import { EnvoySink } from '../../xds-client/envoy-sink.ts'
 import { OnDemand } from '../../xds-client/on-demand.ts'
-import { decodeAddressResource } from '../../xds-client/resources/wire-address.ts'
-import { decodeAuthorizationResource } from '../../xds-client/resources/wire-authorization.ts'
-import {
-  decodeAssignmentResource,
-  decodeClusterResource,
-  decodeListenerResource,
-} from '../../xds-client/resources/wire-envoy.ts'
-import { AmbientPools } from '../../xds-client/resources/wire-values.ts'
-import { decodeNameTableResource } from '../../xds-client/resources/name-table.ts'
+import { ambientDecoders, envoyDecoders } from '../../xds-client/wire-decoders.ts'
 import { unmetByListener } from '../engine/listener-demands.ts'
 
 import type { Discovery } from '../../proxy/route-source.ts'
@@ -72,16 +64,12 @@ export function ambientDialect(options: {
     ],
     needed: [address, authorization],
     createKeeper: ({ store, clock, client }) => {
-      const pools = new AmbientPools()
       const onDemand = isOnDemand ? createOnDemand({ store, clock, client }, network) : undefined
       const sink = new AmbientSink({
         store,
         clock,
         nextTurn,
-        decoders: {
-          address: (value) => decodeAddressResource(value, pools),
-          authorization: decodeAuthorizationResource,
-        },
+        decoders: ambientDecoders(),
         ...(onDemand !== undefined && {
           answered: (answer) => {
             onDemand.answered(answer)
@@ -140,6 +128,7 @@ export function envoyDialect(options: {
     ],
     needed,
     createKeeper: ({ store, clock, client }) => {
+      const decoders = envoyDecoders(schema)
       const sink = new EnvoySink({
         store,
         clock,
@@ -148,14 +137,12 @@ export function envoyDialect(options: {
           client().setNames(typeUrl, names)
         },
         decoders: {
-          cluster: (value) => decodeClusterResource(value, schema),
-          assignment: (value) => decodeAssignmentResource(value, schema),
+          ...decoders,
           listener: (value) => {
-            const result = decodeListenerResource(value, schema)
+            const result = decoders.listener(value)
             const problems = result.ok ? unmetByListener(result.value.value, capabilities) : []
             return problems.length > 0 ? { ok: false, problems } : result
           },
-          nameTable: decodeNameTableResource,
         },
       })
       return {
