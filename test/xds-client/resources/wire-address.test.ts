@@ -4,7 +4,10 @@ import t from 'tap'
 import { parseIp } from '../../../src/core/address.ts'
 import { formatCidr } from '../../../src/core/cidr.ts'
 import { formatPath } from '../../../src/core/result.ts'
-import { decodeAddressResource, decodeWorkloadResource } from '../../../src/xds-client/resources/wire-address.ts'
+import {
+  decodeAddressResource,
+  decodeWorkloadResource,
+} from '../../../src/xds-client/resources/wire-address.ts'
 import { AmbientPools } from '../../../src/xds-client/resources/wire-values.ts'
 import { recordedResources } from '../../fixtures/recorded-xds.ts'
 import { wireBytes } from '../../fixtures/wire-bytes.ts'
@@ -49,43 +52,46 @@ function recorded(t: Test): readonly AddressUpsert[] {
   })
 }
 
-t.test('a recorded dual-stack pod has both addresses in order, and the ports of both of its services', (t) => {
-  const pod = recorded(t).find(
-    ({ kind, upsert }) => kind === 'workload' && upsert.uid === 'Kubernetes//Pod/dual-stack/tcp-echo-0',
-  )
-  const ports = new Map([
-    [9000, 9000],
-    [9001, 9001],
-  ])
-  t.strictSame(pod?.upsert, {
-    uid: 'Kubernetes//Pod/dual-stack/tcp-echo-0',
-    name: 'tcp-echo-0',
-    namespace: 'dual-stack',
-    addresses: [parseIp('10.244.2.2'), parseIp('fd00:10:244:2::2')],
-    hostname: '',
-    network: '',
-    protocol: 'hbone',
-    trustDomain: 'cluster.local',
-    serviceAccount: 'tcp-echo',
-    node: 'node-b',
-    clusterId: 'Kubernetes',
-    canonicalName: 'tcp-echo',
-    canonicalRevision: 'v1',
-    workloadName: 'tcp-echo-0',
-    workloadType: 'pod',
-    status: 'healthy',
-    isHostNetwork: false,
-    isNativeTunnel: false,
-    locality: { region: 'r1', zone: 'z1', subzone: '' },
-    capacity: 1,
-    services: new Map([
-      ['dual-stack/tcp-echo-headless.dual-stack.svc.cluster.local', ports],
-      ['dual-stack/tcp-echo.dual-stack.svc.cluster.local', ports],
-    ]),
-    authorizationPolicies: [],
-  })
-  t.end()
-})
+t.test(
+  'a recorded dual-stack pod has both addresses in order, and the ports of both of its services',
+  (t) => {
+    const pod = recorded(t).find(
+      ({ kind, upsert }) => kind === 'workload' && upsert.uid === 'Kubernetes//Pod/dual-stack/tcp-echo-0',
+    )
+    const ports = new Map([
+      [9000, 9000],
+      [9001, 9001],
+    ])
+    t.strictSame(pod?.upsert, {
+      uid: 'Kubernetes//Pod/dual-stack/tcp-echo-0',
+      name: 'tcp-echo-0',
+      namespace: 'dual-stack',
+      addresses: [parseIp('10.244.2.2'), parseIp('fd00:10:244:2::2')],
+      hostname: '',
+      network: '',
+      protocol: 'hbone',
+      trustDomain: 'cluster.local',
+      serviceAccount: 'tcp-echo',
+      node: 'node-b',
+      clusterId: 'Kubernetes',
+      canonicalName: 'tcp-echo',
+      canonicalRevision: 'v1',
+      workloadName: 'tcp-echo-0',
+      workloadType: 'pod',
+      status: 'healthy',
+      isHostNetwork: false,
+      isNativeTunnel: false,
+      locality: { region: 'r1', zone: 'z1', subzone: '' },
+      capacity: 1,
+      services: new Map([
+        ['dual-stack/tcp-echo-headless.dual-stack.svc.cluster.local', ports],
+        ['dual-stack/tcp-echo.dual-stack.svc.cluster.local', ports],
+      ]),
+      authorizationPolicies: [],
+    })
+    t.end()
+  },
+)
 
 t.test('recorded services have the virtual addresses of their families, IPv6 first where it is so', (t) => {
   const services = recorded(t).flatMap(({ kind, upsert }) => (kind === 'service' ? [upsert] : []))
@@ -132,7 +138,11 @@ const workloadFields: readonly (readonly [string, Fields, Partial<Workload>])[] 
   ['a cluster', { 18: 'c1' }, { clusterId: 'c1' }],
   ['the network of the host', { 25: 1 }, { isHostNetwork: true }],
   ['a capacity', { 27: wireBytes({ 1: 7 }) }, { capacity: 7 }],
-  ['a locality', { 24: wireBytes({ 1: 'r', 3: 's' }) }, { locality: { region: 'r', zone: '', subzone: 's' } }],
+  [
+    'a locality',
+    { 24: wireBytes({ 1: 'r', 3: 's' }) },
+    { locality: { region: 'r', zone: '', subzone: 's' } },
+  ],
   ['a hostname', { 21: 'db.example' }, { hostname: 'db.example' }],
   [
     'a waypoint by host name, on the port of HBONE',
@@ -169,7 +179,9 @@ const workloadFields: readonly (readonly [string, Fields, Partial<Workload>])[] 
   ],
   [
     'services with their ports',
-    { 22: wireBytes({ 1: 'a/b', 2: wireBytes({ 1: [wireBytes({ 1: 80, 2: 8080 }), wireBytes({ 1: 81 })] }) }) },
+    {
+      22: wireBytes({ 1: 'a/b', 2: wireBytes({ 1: [wireBytes({ 1: 80, 2: 8080 }), wireBytes({ 1: 81 })] }) }),
+    },
     {
       services: new Map([
         [
@@ -294,11 +306,7 @@ t.test('decodes a Workload that stands by itself', (t) => {
 
 const badInputs: readonly (readonly [string, Uint8Array, readonly string[]])[] = [
   ['no bytes', new Uint8Array(), [': an Address needs a workload or a service']],
-  [
-    'a type that is not known',
-    wireBytes({ 3: 'x' }),
-    [': an Address needs a workload or a service'],
-  ],
+  ['a type that is not known', wireBytes({ 3: 'x' }), [': an Address needs a workload or a service']],
   [
     'a workload without address, name and uid',
     wireBytes({ 1: new Uint8Array() }),
@@ -314,7 +322,9 @@ const badInputs: readonly (readonly [string, Uint8Array, readonly string[]])[] =
   ],
   [
     'a link-local address',
-    wireBytes({ 1: wireBytes({ ...WORKLOAD, 3: Uint8Array.from([0xfe, 0x80, ...Array<number>(13).fill(0), 1]) }) }),
+    wireBytes({
+      1: wireBytes({ ...WORKLOAD, 3: Uint8Array.from([0xfe, 0x80, ...Array<number>(13).fill(0), 1]) }),
+    }),
     [
       'workload.addresses: fe80::1 is link-local and names no host without its interface; append it, as fe80::1%eth0',
       'workload: a workload needs an address, a hostname or a networkGateway, else nothing reaches it',
