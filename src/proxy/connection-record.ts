@@ -48,12 +48,12 @@ export interface Fallback {
 export interface UpstreamRecord {
   readonly name: string
   /** The endpoint that connected; absent while racing and after a failure. */
-  readonly endpoint?: Endpoint
-  readonly remote?: SocketAddress
+  readonly endpoint?: Endpoint | undefined
+  readonly remote?: SocketAddress | undefined
   /** The source address of the upstream connection. */
-  readonly local?: SocketAddress
+  readonly local?: SocketAddress | undefined
   /** Whether `local` is the address of the client; absent where nobody asked for it. */
-  readonly isSourcePreserved?: boolean
+  readonly isSourcePreserved?: boolean | undefined
 }
 
 /** A connection as it is now. Of a closed one, as it was at its end. */
@@ -69,9 +69,9 @@ export interface ConnectionRecord {
   readonly family: Family
   readonly labels: RouteLabels
   readonly accessLogs: readonly AccessLog[]
-  readonly upstream?: UpstreamRecord
+  readonly upstream?: UpstreamRecord | undefined
   readonly attempts: readonly AttemptRecord[]
-  readonly fallback?: Fallback
+  readonly fallback?: Fallback | undefined
   /** Of a live connection the relay's own counters: whoever keeps the record sees them go on. */
   readonly bytes: Readonly<RelayBytes>
 }

@@ -124,6 +124,10 @@ export class Connection implements RouteWaiter {
     return this.facts.listener.capture !== 'none'
   }
 
+  get #preservesSource(): boolean {
+    return this.facts.listener.preservesSource === true
+  }
+
   /** As the client sees its connection. */
   get #ends(): ConnectionEnds {
     return { from: this.facts.client, to: this.facts.destination }
@@ -163,9 +167,9 @@ export class Connection implements RouteWaiter {
       family: this.family,
       labels: this.#route?.labels ?? NO_LABELS,
       accessLogs: this.#route?.settings.accessLogs ?? this.facts.listener.accessLogs,
-      ...(this.#upstream !== undefined && { upstream: this.#upstream }),
+      upstream: this.#upstream,
       attempts: this.#attempts,
-      ...(this.#fallback !== undefined && { fallback: this.#fallback }),
+      fallback: this.#fallback,
       bytes: this.#phase.kind === 'relaying' ? this.#phase.relay.bytes : this.#foldedBytes,
     }
   }
@@ -255,7 +259,7 @@ export class Connection implements RouteWaiter {
     targets: readonly AttemptTarget[],
     families: readonly Family[],
   ): void {
-    const { packetMark } = this.#options
+    const { packetMark, keepalive } = this.#options
     const dial = new Dial(
       this.#deps,
       {
@@ -264,10 +268,10 @@ export class Connection implements RouteWaiter {
         connectTimeoutMs: upstream.connectTimeoutMs,
         source: {
           configured: upstream.sourceAddresses,
-          ...(this.facts.listener.preservesSource === true && { preserved: this.facts.client }),
+          preserved: this.#preservesSource ? this.facts.client : undefined,
         },
-        ...(packetMark !== undefined && { packetMark }),
-        keepalive: { ...this.#options.keepalive, ...upstream.keepalive },
+        packetMark,
+        keepalive: upstream.keepalive === undefined ? keepalive : { ...keepalive, ...upstream.keepalive },
       },
       {
         attemptEnded: (attempt) => {
@@ -325,9 +329,9 @@ export class Connection implements RouteWaiter {
       endpoint,
       remote: address,
       local: socket.local,
-      ...(this.facts.listener.preservesSource === true && {
-        isSourcePreserved: socket.local.ip.text === this.facts.client.ip.text,
-      }),
+      isSourcePreserved: this.#preservesSource
+        ? socket.local.ip.text === this.facts.client.ip.text
+        : undefined,
     }
     this.#fallback = fallbackOf(target, this.#attempts, families)
     this.#deps.loops.connected({ from: socket.local, to: address })
