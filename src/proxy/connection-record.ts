@@ -76,12 +76,37 @@ export interface ConnectionRecord {
   readonly bytes: Readonly<RelayBytes>
 }
 
-/** A connection that has ended. */
-export interface ClosedConnectionRecord extends ConnectionRecord {
+/** How a connection ended. */
+export interface ConnectionEnd {
   readonly durationMs: number
   readonly closeReason: CloseReason
   /** What exactly the reason refers to, for the log: a policy, a cluster, the attempts that failed. Can be empty. */
   readonly detail: string
+}
+
+/** A connection that has ended. */
+export interface ClosedConnectionRecord extends ConnectionRecord, ConnectionEnd {}
+
+/** The last record of a connection. Written out: of a spread V8 would make each object in thirteen steps. */
+export function closedRecord(last: ConnectionRecord, end: ConnectionEnd): ClosedConnectionRecord {
+  return {
+    id: last.id,
+    listener: last.listener,
+    direction: last.direction,
+    openedAtMs: last.openedAtMs,
+    client: last.client,
+    destination: last.destination,
+    family: last.family,
+    labels: last.labels,
+    accessLogs: last.accessLogs,
+    upstream: last.upstream,
+    attempts: last.attempts,
+    fallback: last.fallback,
+    bytes: last.bytes,
+    durationMs: end.durationMs,
+    closeReason: end.closeReason,
+    detail: end.detail,
+  }
 }
 
 /** Is told about connections. Called in the data path: must be quick and must not throw. */

@@ -32,8 +32,8 @@ export class LinuxRelay implements Relay, RelayOwner {
     this.lastActivityMs = io.reactor.turnMs
     const client = downstream.take()
     const server = upstream.take()
-    this.#downstream = new RelaySide(io, this, { fd: client.fd, peerFd: server.fd, side: 'downstream' })
-    this.#upstream = new RelaySide(io, this, { fd: server.fd, peerFd: client.fd, side: 'upstream' })
+    this.#downstream = new RelaySide(io, this, { fd: client.fd, side: 'downstream' })
+    this.#upstream = new RelaySide(io, this, { fd: server.fd, side: 'upstream' })
     this.#downstream.peer = this.#upstream
     this.#upstream.peer = this.#downstream
     io.reactor.handOver(client.fd, this.#downstream)
