@@ -152,7 +152,7 @@ interface ConnectedAgent {
 
 async function withAgent<Result>(measure: (agent: ConnectedAgent) => Promise<Result>): Promise<Result> {
   const server = await AdsServer.start()
-  const agent = startChild('agent', '--expose-gc', 'stream-agent.js', String(server.port))
+  const agent = startChild('agent', 'stream-agent.js', String(server.port))
   try {
     const [{ stream }] = await Promise.all([AgentStream.accept(server, EMPTY_ANSWER), agent.next()])
     return await measure({ server, stream, agent })
@@ -162,9 +162,9 @@ async function withAgent<Result>(measure: (agent: ConnectedAgent) => Promise<Res
   }
 }
 
-function startChild(name: string, flag: string, file: string, ...args: readonly string[]): LineProcess {
+function startChild(name: string, file: string, ...args: readonly string[]): LineProcess {
   const program = path.join(PACKAGE_ROOT, 'dist', 'bench', 'xds', file)
-  return new LineProcess(name, [process.execPath, flag, program, ...args])
+  return new LineProcess(name, [process.execPath, '--expose-gc', program, ...args])
 }
 
 /** The whole mesh comes in one response. */
@@ -210,7 +210,7 @@ async function transferDuring(
   { whole }: EncodedMesh,
   { transferMib }: StreamSize,
 ): Promise<{ readonly undisturbed: TransferRun; readonly during: TransferRun }> {
-  const load = startChild('load', '--expose-gc', 'stream-load.js')
+  const load = startChild('load', 'stream-load.js')
   try {
     const targetPort = readNumber(await load.next(), 'port')
     const port = readNumber(await agent.ask(`relay ${targetPort}`), 'port')
