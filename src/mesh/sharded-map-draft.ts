@@ -4,7 +4,8 @@ import { SHARD_COUNT, SPLIT_SIZE, ShardedMap, shardIndex } from './sharded-map.t
 /** What is a draft's own once something is written: the shards of its successor, and which of them are copies. */
 interface OwnShards<Key, Value> {
   readonly shards: ReadonlyMap<Key, Value>[]
-  readonly copies: Map<Key, Value>[]
+  /** By index: few of them where the change is small. */
+  readonly copies: Map<number, Map<Key, Value>>
 }
 
 export class ShardedMapDraft<Key extends string | number, Value> {
@@ -42,16 +43,16 @@ export class ShardedMapDraft<Key extends string | number, Value> {
   /** The successor, or the base itself when nothing has been written. The draft must not be written to afterwards. */
   seal(): ShardedMap<Key, Value> {
     if (this.#own === undefined) return this.#base
-    return this.#size === 0 ? new ShardedMap() : new ShardedMap(this.#shards)
+    return this.#size === 0 ? new ShardedMap() : new ShardedMap(this.#shards, this.#size)
   }
 
   #writable(key: Key): Map<Key, Value> {
     const { shards, copies } = this.#owned()
     const index = shardIndex(shards.length, key)
-    let copy = copies[index]
+    let copy = copies.get(index)
     if (copy === undefined) {
       copy = new Map(shards[index])
-      copies[index] = copy
+      copies.set(index, copy)
       shards[index] = copy
     }
     return copy
@@ -59,17 +60,17 @@ export class ShardedMapDraft<Key extends string | number, Value> {
 
   #owned(): OwnShards<Key, Value> {
     if (this.#own === undefined) {
-      this.#own = { shards: [...this.#base.shards], copies: [] }
+      this.#own = { shards: [...this.#base.shards], copies: new Map() }
       this.#shards = this.#own.shards
     }
     return this.#own
   }
 
   #split(): void {
-    const copies = Array.from({ length: SHARD_COUNT }, () => new Map<Key, Value>())
+    const shards = Array.from({ length: SHARD_COUNT }, () => new Map<Key, Value>())
     for (const shard of this.#shards)
-      for (const [key, value] of shard) copies[shardIndex(SHARD_COUNT, key)]?.set(key, value)
-    this.#own = { shards: [...copies], copies }
+      for (const [key, value] of shard) shards[shardIndex(SHARD_COUNT, key)]?.set(key, value)
+    this.#own = { shards: [...shards], copies: new Map(shards.entries()) }
     this.#shards = this.#own.shards
   }
 }

@@ -15,9 +15,10 @@ export class ShardedMap<Key extends string | number, Value> implements ReadonlyM
   /** One or {@link SHARD_COUNT}, never written again; for the draft of the successor. */
   readonly shards: readonly ReadonlyMap<Key, Value>[]
 
-  constructor(shards: readonly ReadonlyMap<Key, Value>[] = [new Map()]) {
+  /** @param size entries of all `shards` together: to count them would cost more than most changes */
+  constructor(shards: readonly ReadonlyMap<Key, Value>[] = [new Map()], size = 0) {
     this.shards = shards
-    this.size = shards.reduce((sum, shard) => sum + shard.size, 0)
+    this.size = size
   }
 
   get(key: Key): Value | undefined {
