@@ -120,7 +120,7 @@ t.test('recorded inbound clusters connect from 127.0.0.6 or ::6', (t) => {
 t.test('a recorded service cluster says which endpoints are reached over mTLS', (t) => {
   t.strictSame(recordedClusters(CLIENT).get(TCP_ECHO), {
     name: TCP_ECHO,
-    discovery: { kind: 'eds', assignmentName: TCP_ECHO },
+    discovery: { kind: 'eds', assignmentName: TCP_ECHO, initialFetchTimeoutMs: 0 },
     settings: {
       loadBalancing: 'least-request',
       connectTimeoutMs: 10_000,
