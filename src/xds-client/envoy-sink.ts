@@ -11,7 +11,7 @@ import type { Timer } from '../core/clock.ts'
 import type { Result } from '../core/result.ts'
 import type { Cluster, LoadAssignment } from '../mesh/cluster.ts'
 import type { Listener } from '../mesh/listener.ts'
-import type { MeshStore, MeshUpdate } from '../mesh/store.ts'
+import type { MeshStore, MeshUpdate, MeshUpsert } from '../mesh/store.ts'
 import type { Rejection, TypeUpdate, UpdateSink } from './discovery.ts'
 import type { ResourceReader } from './resource-decoding.ts'
 import type { SliceDeps } from './slices.ts'
@@ -24,7 +24,7 @@ export interface EnvoyDecoders {
   readonly cluster: Decode<Cluster>
   readonly assignment: Decode<LoadAssignment>
   readonly listener: Decode<Listener>
-  readonly nameTable: (value: Uint8Array) => Result<NameTable>
+  readonly nameTable: Decode<NameTable>
 }
 
 export interface EnvoySinkDeps extends SliceDeps {
@@ -38,6 +38,7 @@ interface EnvoyReaders {
   readonly cluster: ResourceReader<EnvoyResource<Cluster>>
   readonly assignment: ResourceReader<EnvoyResource<LoadAssignment>>
   readonly listener: ResourceReader<EnvoyResource<Listener>>
+  readonly nameTable: ResourceReader<EnvoyResource<NameTable>>
 }
 
 /** What a response holds. */
@@ -55,18 +56,12 @@ export class EnvoySink implements UpdateSink {
   /** By type and name. */
   readonly #ignored = new Map<string, Map<string, readonly string[]>>()
   #assignmentNames: ReadonlySet<string> = new Set()
-  #nameTable: NameTable | undefined
   #timer: Timer | undefined
   #isClosed = false
 
   constructor(deps: EnvoySinkDeps) {
     this.#deps = deps
     this.#readers = readersOf(deps.decoders, this.#resources)
-  }
-
-  /** The latest; absent until the control plane has sent one. */
-  get nameTable(): NameTable | undefined {
-    return this.#nameTable
   }
 
   /** What was read over in the resources of a type, by name; resources without such fields are left out. */
@@ -118,10 +113,14 @@ export class EnvoySink implements UpdateSink {
     return read.rejections
   }
 
+  /** A table is the whole truth of names; a response without a good one changes nothing. */
   async #applyNameTable(update: TypeUpdate): Promise<readonly Rejection[]> {
-    return await decodeUpdate(this.#deps, update, { decode: this.#deps.decoders.nameTable }, ({ value }) => {
-      this.#nameTable = value
-    })
+    const { values, rejections } = await this.#read(update, this.#readers.nameTable)
+    const [table] = values
+    if (table === undefined) return rejections
+    const upserts = table.map((upsert): MeshUpsert => ({ kind: 'name', upsert }))
+    this.#deps.store.replace(['name'], upserts)
+    return rejections
   }
 
   /** Decodes a response and keeps what it ignored. */
@@ -202,6 +201,7 @@ function readersOf(decoders: EnvoyDecoders, resources: EnvoyResources): EnvoyRea
       nameOf,
       decode: (bytes) => map(decoders.listener(bytes), (listener) => resources.knownListener(listener)),
     },
+    nameTable: { decode: decoders.nameTable },
   }
 }
 

@@ -275,14 +275,44 @@ t.test('keeps the fields that were ignored, by name, for as long as the resource
   t.equal(sink.ignoredFields(CDS).size + sink.ignoredFields(EDS).size + sink.ignoredFields(LDS).size, 0)
 })
 
-t.test('keeps the latest name table', async (t) => {
-  const { sink } = startEnvoySink()
-  t.equal(sink.nameTable, undefined)
-  await sink.apply(wholeState(NDS, [{ 'a.shop': ['10.96.0.1'] }]))
-  await sink.apply(wholeState(NDS, [{ 'a.shop': ['10.96.0.1'], 'b.shop': ['10.96.0.2', 'fd00:96::2'] }]))
-  t.equal(sink.nameTable?.size, 2)
-  t.strictSame(sink.nameTable?.get('b.shop')?.ips, ['10.96.0.2', 'fd00:96::2'])
+/** The names of the mesh, each as its addresses. */
+function namesIn(store: MeshStore): Readonly<Record<string, readonly string[]>> {
+  return Object.fromEntries(
+    Array.from(store.snapshot.name.values(), ({ hostname, addresses }) => [
+      hostname,
+      addresses.map(({ text }) => text),
+    ]),
+  )
+}
+
+t.test('a name table is all names of the mesh, in one change of what has become another', async (t) => {
+  const { store, sink } = startEnvoySink()
+  const names = (table: object) => sink.apply(wholeState(NDS, [table]))
+  await names({ 'a.shop': ['10.96.0.1'], 'b.shop': ['10.96.0.2'], 'c.shop': ['10.96.0.3'] })
+  const changes: unknown[] = []
+  store.watch((change) => changes.push([...change].map(([kind, keys]) => [kind, [...keys].sort()])))
+  const next = { 'a.shop': ['10.96.0.1'], 'b.shop': ['10.96.0.2', 'fd00:96::2'] }
+  await names(next)
+  await names(next)
+  t.strictSame(changes, [[['name', ['b.shop', 'c.shop']]]])
+  t.strictSame(namesIn(store), next)
   t.match(await sink.apply(wholeState('type.googleapis.com/other', [])), [{ problems: [/nothing of type/] }])
+})
+
+t.test('keeps the names that there are when a table is damaged or missing', async (t) => {
+  const { store, sink } = startEnvoySink()
+  await sink.apply(wholeState(NDS, [{ 'a.shop': ['10.96.0.1'] }]))
+  t.match(await sink.apply(wholeState(NDS, [{ broken: [] }])), [{ problems: ['field[0]: is broken'] }])
+  await sink.apply(wholeState(NDS, []))
+  t.strictSame(namesIn(store), { 'a.shop': ['10.96.0.1'] })
+})
+
+t.test('lists what of a name table has no effect, until another one comes', async (t) => {
+  const { sink } = startEnvoySink()
+  await sink.apply(wholeState(NDS, [{ ignored: ['NameInfo.ips(10.0.0.0/8 of a.shop)'] }]))
+  t.strictSame([...sink.ignoredFields(NDS)], [['', ['NameInfo.ips(10.0.0.0/8 of a.shop)']]])
+  await sink.apply(wholeState(NDS, [{ 'a.shop': [] }]))
+  t.equal(sink.ignoredFields(NDS).size, 0)
 })
 
 t.test('waits for nothing any more once it is closed', async (t) => {

@@ -38,8 +38,6 @@ export interface ResourceKeeper {
   readonly sink: UpdateSink
   /** What was read over in the resources of a type, by name. */
   ignoredFields(typeUrl: string): ReadonlyMap<string, readonly string[]>
-  /** Resources that are kept beside the store. */
-  extraCounts(): readonly { readonly type: string; readonly count: number }[]
   /** Asks for addresses when connections need them; absent where everything is kept. */
   readonly discovery?: Discovery
   /** Waits for nothing any more. Idempotent. */
@@ -79,7 +77,6 @@ export function ambientDialect(options: {
       return {
         sink,
         ignoredFields: () => NOTHING,
-        extraCounts: () => [],
         ...(onDemand !== undefined && { discovery: onDemand }),
         close: () => {
           onDemand?.close()
@@ -148,7 +145,6 @@ export function envoyDialect(options: {
       return {
         sink,
         ignoredFields: (typeUrl) => sink.ignoredFields(typeUrl),
-        extraCounts: () => [{ type: 'name', count: sink.nameTable?.size ?? 0 }],
         close: () => {
           sink.close()
         },

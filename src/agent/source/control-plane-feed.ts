@@ -100,7 +100,7 @@ export class ControlPlaneFeed implements MeshFeed, AdsObserver {
         const [typeUrl = '', result = ''] = key.split(' ')
         return { type: typeUrl.replace(TYPE_PREFIX, ''), result, count }
       }),
-      resources: [...countResources(this.#store.snapshot), ...this.#keeper.extraCounts()],
+      resources: countResources(this.#store.snapshot),
       reconnects: Array.from(this.#reconnects, ([reason, count]) => ({ reason, count })),
     }
   }

@@ -91,10 +91,11 @@ t.test('the recorded virtualInbound hears both families, and keeps chains for mT
   t.end()
 })
 
-t.test('recorded HTTP without an inline route goes to the original destination', (t) => {
+t.test('recorded HTTP without an inline route goes to the service or the address asked for', (t) => {
   const found = recordedListeners(CLIENT).get('0.0.0.0_80')?.value
   t.strictSame(addressTexts(found), ['0.0.0.0:80', '[::]:80'])
   t.strictSame(found?.filterChains.map(chainText), ['* raw_buffer http/1.1,h2c -> PassthroughCluster'])
+  t.match(found?.filterChains, [{ hasUnreadRoutes: true }])
   t.strictSame(tcpProxyOf(found?.defaultFilterChain)?.clusters, [{ name: 'PassthroughCluster', weight: 1 }])
   t.end()
 })
