@@ -8,6 +8,7 @@ import { TYPE_URLS } from '../../src/xds-client/discovery.ts'
 import { INITIAL_FETCH_TIMEOUT_MS, ORDER_TIMEOUT_MS } from '../../src/xds-client/envoy-resources.ts'
 import { startEnvoySink } from '../fixtures/envoy-updates.ts'
 import { update, wholeState } from '../fixtures/updates.ts'
+import { staticCluster } from '../mesh/envoy-fixtures.ts'
 
 import type { MeshStore } from '../../src/mesh/store.ts'
 import type { EnvoySink } from '../../src/xds-client/envoy-sink.ts'
@@ -314,6 +315,53 @@ t.test('lists what of a name table has no effect, until another one comes', asyn
   await sink.apply(wholeState(NDS, [{ 'a.shop': [] }]))
   t.equal(sink.ignoredFields(NDS).size, 0)
 })
+
+t.test('rejects what would replace a static resource, by name, and applies the rest', async (t) => {
+  const { store, sink } = startEnvoySink({
+    staticNames: { clusters: new Set(['web', 'front']), listeners: new Set(['back']) },
+  })
+  const upsert = staticCluster('web')
+  store.apply([{ kind: 'cluster', upsert }])
+  const problems = ['static_resources has one of this name, which stays; rename one of the two']
+  t.strictSame(await sink.apply(clusters({ name: 'web', connectTimeoutMs: 1 }, DB)), [
+    { name: 'web', problems },
+  ])
+  t.strictSame(clusterNames(store), ['db', 'web'])
+  t.equal(store.snapshot.cluster.get('web'), upsert)
+  const back = { name: 'back', clusters: [] }
+  t.strictSame(await sink.apply(listeners(back, FRONT)), [{ name: 'back', problems }])
+  t.strictSame(
+    [...store.snapshot.listener.keys()],
+    ['front'],
+    'the names of clusters are not those of listeners',
+  )
+  await sink.apply(clusters())
+  await sink.apply(update(CDS, {}, { removed: ['web'] }))
+  t.equal(store.snapshot.cluster.get('web'), upsert, 'nor does it go with what is gone')
+})
+
+t.test(
+  'is complete when all that is new can be used, and names are there where they are needed',
+  async (t) => {
+    const { clock, sink } = startEnvoySink()
+    t.equal(sink.isComplete, true)
+    await sink.apply(clusters(WEB))
+    t.equal(sink.isComplete, false, 'a cluster waits for its endpoints')
+    await sink.apply(assignments(WEB_ENDPOINTS))
+    t.equal(sink.isComplete, true)
+    await sink.apply(clusters(WEB, { name: 'late', eds: 'late', fetchTimeoutMs: 0 }))
+    clock.advance(3_600_000)
+    t.equal(sink.isComplete, false)
+    await sink.apply(clusters({ ...WEB, connectTimeoutMs: 1 }))
+    t.equal(sink.isComplete, true, 'a changed cluster serves as it was')
+    await sink.apply(listeners(FRONT))
+    t.equal(sink.isComplete, true)
+    await sink.apply(listeners({ ...FRONT, hasUnreadRoutes: true }))
+    t.equal(sink.isComplete, false, 'HTTP goes by names')
+    await sink.apply(wholeState(NDS, [{}]))
+    t.equal(sink.isComplete, true)
+  },
+)
 
 t.test('waits for nothing any more once it is closed', async (t) => {
   const { clock, sink } = startEnvoySink()
