@@ -6,13 +6,14 @@
 import { goesByService } from '../mesh/filter-chain-match.ts'
 import { TYPE_URLS } from './discovery.ts'
 import { EnvoyResources } from './envoy-resources.ts'
+import { applyNameTable } from './name-table-update.ts'
 import { decodeUpdate } from './resource-decoding.ts'
 
 import type { Timer } from '../core/clock.ts'
 import type { Result } from '../core/result.ts'
 import type { Cluster, LoadAssignment } from '../mesh/cluster.ts'
 import type { Listener } from '../mesh/listener.ts'
-import type { MeshStore, MeshUpdate, MeshUpsert } from '../mesh/store.ts'
+import type { MeshStore, MeshUpdate } from '../mesh/store.ts'
 import type { Rejection, TypeUpdate, UpdateSink } from './discovery.ts'
 import type { ResourceReader } from './resource-decoding.ts'
 import type { SliceDeps } from './slices.ts'
@@ -25,7 +26,7 @@ export interface EnvoyDecoders {
   readonly cluster: Decode<Cluster>
   readonly assignment: Decode<LoadAssignment>
   readonly listener: Decode<Listener>
-  readonly nameTable: Decode<NameTable>
+  readonly nameTable: (value: Uint8Array) => Result<NameTable>
 }
 
 export interface EnvoySinkDeps extends SliceDeps {
@@ -52,7 +53,6 @@ interface EnvoyReaders {
   readonly cluster: ResourceReader<EnvoyResource<Cluster>>
   readonly assignment: ResourceReader<EnvoyResource<LoadAssignment>>
   readonly listener: ResourceReader<EnvoyResource<Listener>>
-  readonly nameTable: ResourceReader<EnvoyResource<NameTable>>
 }
 
 /** What a response holds. */
@@ -138,14 +138,13 @@ export class EnvoySink implements UpdateSink {
     return read.rejections
   }
 
-  /** A table is the whole truth of names; a response without a good one changes nothing. */
   async #applyNameTable(update: TypeUpdate): Promise<readonly Rejection[]> {
-    const { values, rejections } = await this.#read(update, this.#readers.nameTable)
-    const [table] = values
-    if (table === undefined) return rejections
-    this.#hasNames = true
-    const upserts = table.map((upsert): MeshUpsert => ({ kind: 'name', upsert }))
-    this.#deps.store.replace(['name'], upserts)
+    const deps = { ...this.#deps, decode: this.#deps.decoders.nameTable }
+    const { rejections, ignoredFields } = await applyNameTable(deps, update)
+    if (ignoredFields !== undefined) {
+      this.#hasNames = true
+      this.#ignored.set(update.typeUrl, new Map(ignoredFields))
+    }
     return rejections
   }
 
@@ -235,7 +234,6 @@ function readersOf(
           resources.knownListener(listener),
         ),
     },
-    nameTable: { decode: decoders.nameTable },
   }
 }
 

@@ -303,15 +303,23 @@ t.test('a name table is all names of the mesh, in one change of what has become 
 t.test('keeps the names that there are when a table is damaged or missing', async (t) => {
   const { store, sink } = startEnvoySink()
   await sink.apply(wholeState(NDS, [{ 'a.shop': ['10.96.0.1'] }]))
-  t.match(await sink.apply(wholeState(NDS, [{ broken: [] }])), [{ problems: ['field[0]: is broken'] }])
+  t.match(await sink.apply(wholeState(NDS, ['broken'])), [{ problems: ['field[0]: is broken'] }])
   await sink.apply(wholeState(NDS, []))
   t.strictSame(namesIn(store), { 'a.shop': ['10.96.0.1'] })
 })
 
-t.test('lists what of a name table has no effect, until another one comes', async (t) => {
-  const { sink } = startEnvoySink()
-  await sink.apply(wholeState(NDS, [{ ignored: ['NameInfo.ips(10.0.0.0/8 of a.shop)'] }]))
-  t.strictSame([...sink.ignoredFields(NDS)], [['', ['NameInfo.ips(10.0.0.0/8 of a.shop)']]])
+t.test('leaves out and lists what of a name table is no address, until another one comes', async (t) => {
+  const { store, sink } = startEnvoySink()
+  const table = { 'a.shop': ['10.96.0.0/16', '::ffff:10.96.0.1'], 'b.shop': ['nonsense'] }
+  t.strictSame(await sink.apply(wholeState(NDS, [table])), [])
+  t.strictSame(namesIn(store), { 'a.shop': ['10.96.0.1'], 'b.shop': [] })
+  t.strictSame(
+    [...sink.ignoredFields(NDS)],
+    [
+      ['a.shop', ['NameInfo.ips(10.96.0.0/16)']],
+      ['b.shop', ['NameInfo.ips(nonsense)']],
+    ],
+  )
   await sink.apply(wholeState(NDS, [{ 'a.shop': [] }]))
   t.equal(sink.ignoredFields(NDS).size, 0)
 })

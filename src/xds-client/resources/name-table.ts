@@ -10,8 +10,8 @@ import type { Result } from '../../core/result.ts'
 import type { NameEntry } from '../../mesh/store.ts'
 import type { EnvoyResource } from './wire-envoy.ts'
 
-/** Every name, each once. */
-export type NameTable = readonly NameEntry[]
+/** Addresses by host name, as istiod writes them. Not looked at yet: that is work for slices. */
+export type NameTable = ReadonlyMap<string, readonly string[]>
 
 interface EntryDraft {
   readonly ips: string[]
@@ -32,20 +32,22 @@ const NAME_TABLE = wireFields<Map<string, readonly string[]>, undefined>({
   }),
 })
 
-/** Decodes a NameTable. An empty one is a table without names; an address that is none is listed and left out. */
-export function decodeNameTableResource(value: Uint8Array): Result<EnvoyResource<NameTable>> {
+/** Decodes a NameTable. An empty one is a table without names. */
+export function decodeNameTableResource(value: Uint8Array): Result<NameTable> {
   return decodeResource(value, (reader) => {
     const table = new Map<string, readonly string[]>()
     readFields(reader, NAME_TABLE, table, undefined)
-    const ignoredFields: string[] = []
-    const entries = Array.from(table, ([hostname, ips]) => ({
-      hostname,
-      addresses: ips.flatMap((text) => {
-        const ip = tryParseIp(text)
-        if (ip === undefined) ignoredFields.push(`NameInfo.ips(${text} of ${hostname})`)
-        return ip === undefined ? [] : packIp(ip)
-      }),
-    }))
-    return { value: entries, ignoredFields: [...new Set(ignoredFields)] }
+    return table
   })
+}
+
+/** Reads one name of a table. A text that is no address is listed and left out. */
+export function readNameEntry(hostname: string, ips: readonly string[]): EnvoyResource<NameEntry> {
+  const ignoredFields = new Set<string>()
+  const addresses = ips.flatMap((text) => {
+    const ip = tryParseIp(text)
+    if (ip === undefined) ignoredFields.add(`NameInfo.ips(${text})`)
+    return ip === undefined ? [] : packIp(ip)
+  })
+  return { value: { hostname, addresses }, ignoredFields: [...ignoredFields] }
 }
