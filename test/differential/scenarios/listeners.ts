@@ -1,4 +1,6 @@
 /** Where connections are accepted, and which filter chain takes them. */
+import { setTimeout } from 'node:timers/promises'
+
 import { dumpedKinds, dumpedListeners } from '../admin.ts'
 import { ADDRESSES, listSockets } from '../network.ts'
 import { shares, text, texts } from '../observation.ts'
@@ -15,6 +17,9 @@ async function answers(targets: Readonly<Record<string, Target>>): Promise<Detai
   return details
 }
 
+/** How long a proxy may take to set keepalive on a connection that it has just joined. */
+const KEEPALIVE_IS_SET_MS = 2_000
+
 /** The keepalive timer that runs on a socket, in minutes; `none` where there is none. */
 async function keepaliveOf(filter: string): Promise<string> {
   let line: string | undefined
@@ -22,7 +27,13 @@ async function keepaliveOf(filter: string): Promise<string> {
     ;[line] = listSockets('-o', 'state', 'established', filter)
     return line !== undefined
   })
-  const match = /timer:\(keepalive,(\d+)min(\d+)?/.exec(line ?? '')
+  const timerOf = (text = ''): RegExpExecArray | null => /timer:\(keepalive,(\d+)min(\d+)?/.exec(text)
+  const untilMs = performance.now() + KEEPALIVE_IS_SET_MS
+  while (timerOf(line) === null && performance.now() < untilMs) {
+    await setTimeout(50)
+    ;[line] = listSockets('-o', 'state', 'established', filter)
+  }
+  const match = timerOf(line)
   if (match === null) return 'none'
   // The timer runs down from a whole minute.
   return `${Number(match[1]) + Math.ceil(Number(match[2] ?? 0) / 60)} min`
