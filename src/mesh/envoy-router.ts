@@ -1,12 +1,19 @@
 /**
  * Answers where a connection goes from Envoy's resources: hand-off to the listener of the original destination, filter
- * chain match, weighted clusters, and the cluster's endpoints.
+ * chain match, weighted clusters or the service that the destination means, and the cluster's endpoints.
  */
 import { formatSocketAddress } from '../core/address.ts'
 import { ClusterUpstreams } from './cluster-upstreams.ts'
 import { isEncrypted } from './cluster.ts'
-import { isTlsAskedFor, matchFilterChain } from './filter-chain-match.ts'
+import {
+  goesByService,
+  hasUnreadRoutes,
+  isTlsAskedFor,
+  matchFilterChain,
+  matchHttpChain,
+} from './filter-chain-match.ts'
 import { serviceOfClusterName } from './istio-names.ts'
+import { NamedServices } from './named-services.ts'
 import { OriginalDestinations } from './original-destinations.ts'
 import { serviceKey } from './workload.ts'
 
@@ -23,6 +30,13 @@ import type {
   Router,
 } from './router.ts'
 import type { MeshSnapshot, MeshStore } from './store.ts'
+
+/** What a route to a cluster is made for. */
+interface ClusterContext {
+  readonly destination: SocketAddress
+  readonly settings: ConnectionSettings
+  readonly snapshot: MeshSnapshot
+}
 
 const WILDCARD = { ipv4: '0.0.0.0', ipv6: '[::]' } as const
 const NO_LABELS: RouteLabels = {}
@@ -42,6 +56,7 @@ export class EnvoyRouter implements Router {
   readonly #store: MeshStore
   readonly #upstreams = new ClusterUpstreams()
   readonly #originalDestinations: OriginalDestinations
+  readonly #services = new NamedServices()
   readonly #permitted: ReadonlySet<string>
   readonly #labels = new WeakMap<Cluster, RouteLabels>()
   readonly #settings = new WeakMap<ForwardingChain, ConnectionSettings>()
@@ -58,6 +73,9 @@ export class EnvoyRouter implements Router {
     const snapshot = this.#store.snapshot
     const listener = this.#listenerFor(facts, snapshot)
     const chain = matchFilterChain(listener, facts)
+    const isRefused = chain !== undefined && 'refusal' in chain
+    const byService = isRefused ? undefined : this.#routeByService(listener, facts, snapshot)
+    if (byService !== undefined) return { choices: [{ weight: 1, route: byService }] }
     if (chain === undefined || 'refusal' in chain) {
       const settings = { accessLogs: listener.accessLogs }
       const { reason, detail } = chain?.refusal ?? noChain(listener, facts)
@@ -78,14 +96,35 @@ export class EnvoyRouter implements Router {
     return true
   }
 
-  #routeTo(
-    clusterName: string,
-    context: {
-      readonly destination: SocketAddress
-      readonly settings: ConnectionSettings
-      readonly snapshot: MeshSnapshot
-    },
-  ): Route {
+  /**
+   * The route to the service that the destination means, for what may be HTTP whose routes are not read; `undefined`
+   * where it means none. Nobody looks into a connection, so whatever may be HTTP counts as such: what the mesh asks for
+   * between services must not be missed (rule 15).
+   */
+  #routeByService(listener: Listener, facts: RouteFacts, snapshot: MeshSnapshot): Route | undefined {
+    if (!goesByService(listener)) return undefined
+    const chain = matchHttpChain(listener, facts)
+    if (chain === undefined || !hasUnreadRoutes(chain)) return undefined
+    const clusters = this.#services.clustersAt(facts.destination, snapshot)
+    const [cluster, another] = clusters
+    if (cluster === undefined) return undefined
+    const settings = this.#settingsOf(listener, chain)
+    if (another === undefined)
+      return this.#routeTo(cluster.name, { destination: facts.destination, settings, snapshot })
+    // Which of them is meant, only the request says. None of them may be reached weaker than it asks for.
+    const asking = clusters.find((each) => this.#isMtlsAskedFor(each, snapshot))
+    return asking && rejectMtls(asking, settings, this.#labelsOf(asking))
+  }
+
+  /** True when an endpoint of the cluster must not be reached in plain text. */
+  #isMtlsAskedFor(cluster: Cluster, snapshot: MeshSnapshot): boolean {
+    if (this.#isPlaintextPermitted(cluster, this.#labelsOf(cluster))) return false
+    if (cluster.discovery.kind === 'original-destination') return isEncrypted(cluster.transport)
+    const { endpoints } = this.#upstreams.upstreamOf(cluster, snapshot)
+    return endpoints.some(({ protocol }) => protocol !== 'tcp')
+  }
+
+  #routeTo(clusterName: string, context: ClusterContext): Route {
     const { destination, settings, snapshot } = context
     const cluster = snapshot.cluster.get(clusterName)
     if (cluster === undefined) return reject('no_cluster', `cluster ${clusterName}`, settings)

@@ -8,10 +8,12 @@ import { cidrContains } from '../core/cidr.ts'
 
 import type { Cidr } from '../core/cidr.ts'
 import type { IpAddress, SocketAddress } from '../core/address.ts'
-import type { FilterChain, Listener } from './listener.ts'
+import type { FilterChain, ForwardingChain, Listener } from './listener.ts'
 
 /** What a connection speaks that nobody looks into. */
 const PLAIN_TEXT = 'raw_buffer'
+/** What Envoy's http_inspector finds HTTP in plain text to be. */
+const HTTP_IN_PLAIN_TEXT: readonly string[] = ['http/1.0', 'http/1.1', 'h2c']
 /** Less specific than any prefix, even /0. */
 const MATCHES_ANYTHING = -1
 
@@ -26,11 +28,28 @@ interface MatchedConnection {
  * Costs the number of chains.
  */
 export function matchFilterChain(listener: Listener, connection: MatchedConnection): FilterChain | undefined {
-  const byDestination = withDestination(listener.filterChains, connection.destination)
-  const bySource = mostSpecific(inPlainText(byDestination), (chain) =>
-    longestMatch(chain.match.sourcePrefixes, connection.client.ip),
+  return chooseChain(listener, connection, [])
+}
+
+/**
+ * The chain for a connection if it is HTTP in plain text, which only a look into it would tell: as
+ * {@link matchFilterChain}, with chains for HTTP before those for whatever a connection speaks.
+ */
+export function matchHttpChain(listener: Listener, connection: MatchedConnection): FilterChain | undefined {
+  return chooseChain(listener, connection, HTTP_IN_PLAIN_TEXT)
+}
+
+/** True for a listener some of whose connections go to the service that their destination means. */
+export function goesByService({ filterChains, defaultFilterChain }: Listener): boolean {
+  return (
+    filterChains.some(hasUnreadRoutes) ||
+    (defaultFilterChain !== undefined && hasUnreadRoutes(defaultFilterChain))
   )
-  return bySource[0] ?? listener.defaultFilterChain
+}
+
+/** True for HTTP that goes to the service that its destination means. */
+export function hasUnreadRoutes(chain: FilterChain): chain is ForwardingChain {
+  return 'tcpProxy' in chain && chain.hasUnreadRoutes === true
 }
 
 /** True when there are chains for the destination of a connection, and all of them are for clients that speak TLS. */
@@ -39,19 +58,36 @@ export function isTlsAskedFor(listener: Listener, { destination }: MatchedConnec
   return chains.length > 0 && chains.every(({ match }) => match.transportProtocol === 'tls')
 }
 
+function chooseChain(
+  listener: Listener,
+  connection: MatchedConnection,
+  protocols: readonly string[],
+): FilterChain | undefined {
+  const byDestination = withDestination(listener.filterChains, connection.destination)
+  const bySource = mostSpecific(inPlainText(byDestination, protocols), (chain) =>
+    longestMatch(chain.match.sourcePrefixes, connection.client.ip),
+  )
+  return bySource[0] ?? listener.defaultFilterChain
+}
+
 function withDestination(chains: readonly FilterChain[], destination: SocketAddress): readonly FilterChain[] {
   return mostSpecific(withPort(chains, destination.port), (chain) =>
     longestMatch(chain.match.destinationPrefixes, destination.ip),
   )
 }
 
-/** Server name, transport, application protocol: in plain text there is no name, and nobody looks for a protocol. */
-function inPlainText(chains: readonly FilterChain[]): readonly FilterChain[] {
+/** Server name, transport, application protocol: in plain text there is no name, and a protocol only if one is found. */
+function inPlainText(chains: readonly FilterChain[], protocols: readonly string[]): readonly FilterChain[] {
   const unnamed = chains.filter(({ match }) => match.serverNames === undefined)
   const exact = unnamed.filter(({ match }) => match.transportProtocol === PLAIN_TEXT)
   const byTransport =
     exact.length > 0 ? exact : unnamed.filter(({ match }) => match.transportProtocol === undefined)
-  return byTransport.filter(({ match }) => match.applicationProtocols === undefined)
+  const byProtocol = byTransport.filter(({ match }) =>
+    match.applicationProtocols?.some((protocol) => protocols.includes(protocol)),
+  )
+  return byProtocol.length > 0
+    ? byProtocol
+    : byTransport.filter(({ match }) => match.applicationProtocols === undefined)
 }
 
 function withPort(chains: readonly FilterChain[], port: number): readonly FilterChain[] {

@@ -1,4 +1,4 @@
-/** Reads what Istio writes into the names of Envoy clusters. */
+/** Reads and writes what Istio writes into the names of Envoy clusters. */
 import type { ServiceLabels } from './endpoint.ts'
 
 /**
@@ -12,4 +12,9 @@ export function serviceOfClusterName(clusterName: string): ServiceLabels | undef
   if (port === undefined || hostname === undefined || hostname === '' || !/^\d+$/.test(port)) return undefined
   const match = /^([^.]+)\.([^.]+)\.svc(?:\.|$)/.exec(hostname)
   return { hostname, name: match?.[1] ?? hostname, namespace: match?.[2] ?? '' }
+}
+
+/** The name of the cluster to which connections for a port of a service go, all of its versions together. */
+export function outboundClusterName(hostname: string, port: number): string {
+  return `outbound|${port}||${hostname}`
 }

@@ -73,6 +73,11 @@ interface NamedChain {
 
 export interface ForwardingChain extends NamedChain {
   readonly tcpProxy: TcpProxy
+  /**
+   * True: HTTP whose routes are not read here, or lead to several clusters. Its connections go to the service that their
+   * destination means; where that is none, as `tcpProxy` says.
+   */
+  readonly hasUnreadRoutes?: boolean
 }
 
 /** A chain without filters, which Envoy closes at once, or one that asks for what is not spoken or evaluated here. */
@@ -81,7 +86,8 @@ export interface RefusingChain extends NamedChain {
 }
 
 /** What becomes of the connections of a chain. */
-export type ChainOutcome = Pick<ForwardingChain, 'tcpProxy'> | Pick<RefusingChain, 'refusal'>
+export type ChainOutcome =
+  Pick<ForwardingChain, 'tcpProxy' | 'hasUnreadRoutes'> | Pick<RefusingChain, 'refusal'>
 
 export interface ChainRefusal {
   readonly reason: 'no_route' | 'mtls_required' | 'policy_denied'

@@ -16,11 +16,21 @@ export interface ResolvedHost {
   readonly addresses: readonly IpAddress[]
 }
 
-/** The resources of a mesh by kind. Envoy's: listener, cluster, assignment. Ambient's: workload, service, policy. */
+/**
+ * What the control plane has for a host name: the virtual addresses of a service, or those of the pods of a headless one,
+ * both families together.
+ */
+export interface NameEntry {
+  readonly hostname: string
+  readonly addresses: readonly IpAddress[]
+}
+
+/** The resources of a mesh by kind. Envoy's: listener, cluster, assignment, name. Ambient's: workload, service, policy. */
 export interface MeshResources {
   readonly listener: Listener
   readonly cluster: Cluster
   readonly assignment: LoadAssignment
+  readonly name: NameEntry
   readonly workload: Workload
   readonly service: Service
   readonly policy: AuthorizationPolicy
@@ -34,13 +44,14 @@ export const RESOURCE_KINDS: readonly ResourceKind[] = [
   'listener',
   'cluster',
   'assignment',
+  'name',
   'workload',
   'service',
   'policy',
   'host',
 ]
 
-/** One state of the mesh. Maps are by key: name, uid, `namespace/hostname`, `namespace/name`, host name. */
+/** One state of the mesh. Maps are by key: name, host name, uid, `namespace/hostname`, `namespace/name`. */
 export type MeshSnapshot = {
   readonly [Kind in ResourceKind]: ShardedMap<string, MeshResources[Kind]>
 } & {
@@ -66,6 +77,7 @@ const KEY_OF: { readonly [Kind in ResourceKind]: (resource: MeshResources[Kind])
   listener: (listener) => listener.name,
   cluster: (cluster) => cluster.name,
   assignment: (assignment) => assignment.name,
+  name: (name) => name.hostname,
   workload: (workload) => workload.uid,
   service: serviceKey,
   policy: policyKey,
@@ -84,6 +96,7 @@ export function emptySnapshot(): MeshSnapshot {
     listener: new ShardedMap(),
     cluster: new ShardedMap(),
     assignment: new ShardedMap(),
+    name: new ShardedMap(),
     workload: new ShardedMap(),
     service: new ShardedMap(),
     policy: new ShardedMap(),

@@ -16,6 +16,7 @@ export type {
   MeshSnapshot,
   MeshUpdate,
   MeshUpsert,
+  NameEntry,
   ResolvedHost,
   ResourceKind,
 } from './snapshot.ts'

@@ -56,6 +56,13 @@ export class EnvoyResources {
     return namesOf(this.#listeners)
   }
 
+  /** False while something new cannot be used: a cluster without its assignment, or a listener without its clusters. */
+  get isComplete(): boolean {
+    return [this.#clusters, this.#listeners].every((table) =>
+      [...table.values()].every(({ inForce }) => inForce !== undefined),
+    )
+  }
+
   /** When `settle` has to be called because time passes; `undefined`: nothing waits for that. */
   get nextDueMs(): number | undefined {
     let nextMs = Infinity

@@ -3,8 +3,10 @@
  * which assignments the clusters need. What cannot be decoded is rejected by name, the last good version of it stays,
  * and the rest applies.
  */
+import { goesByService } from '../mesh/filter-chain-match.ts'
 import { TYPE_URLS } from './discovery.ts'
 import { EnvoyResources } from './envoy-resources.ts'
+import { applyNameTable } from './name-table-update.ts'
 import { decodeUpdate } from './resource-decoding.ts'
 
 import type { Timer } from '../core/clock.ts'
@@ -34,6 +36,19 @@ export interface EnvoySinkDeps extends SliceDeps {
   readonly namesWanted: (typeUrl: string, names: readonly string[]) => void
 }
 
+/** Names of resources that the control plane cannot replace: those of static_resources, as in Envoy. */
+export interface StaticNames {
+  readonly clusters: ReadonlySet<string>
+  readonly listeners: ReadonlySet<string>
+}
+
+export interface EnvoySinkOptions {
+  /** Absent: none. */
+  readonly staticNames?: StaticNames
+}
+
+const NO_STATIC_NAMES: StaticNames = { clusters: new Set(), listeners: new Set() }
+
 interface EnvoyReaders {
   readonly cluster: ResourceReader<EnvoyResource<Cluster>>
   readonly assignment: ResourceReader<EnvoyResource<LoadAssignment>>
@@ -55,18 +70,23 @@ export class EnvoySink implements UpdateSink {
   /** By type and name. */
   readonly #ignored = new Map<string, Map<string, readonly string[]>>()
   #assignmentNames: ReadonlySet<string> = new Set()
-  #nameTable: NameTable | undefined
+  #hasNames = false
   #timer: Timer | undefined
   #isClosed = false
 
-  constructor(deps: EnvoySinkDeps) {
+  constructor(deps: EnvoySinkDeps, { staticNames = NO_STATIC_NAMES }: EnvoySinkOptions = {}) {
     this.#deps = deps
-    this.#readers = readersOf(deps.decoders, this.#resources)
+    this.#readers = readersOf(deps.decoders, this.#resources, staticNames)
   }
 
-  /** The latest; absent until the control plane has sent one. */
-  get nameTable(): NameTable | undefined {
-    return this.#nameTable
+  /**
+   * False while a connection may miss something that the control plane has: endpoints of a new cluster, a new listener,
+   * or the names by which a listener tells services apart.
+   */
+  get isComplete(): boolean {
+    const { listener: listeners } = this.#deps.store.snapshot
+    const needsNames = !this.#hasNames && [...listeners.values()].some(goesByService)
+    return !needsNames && this.#resources.isComplete
   }
 
   /** What was read over in the resources of a type, by name; resources without such fields are left out. */
@@ -119,9 +139,13 @@ export class EnvoySink implements UpdateSink {
   }
 
   async #applyNameTable(update: TypeUpdate): Promise<readonly Rejection[]> {
-    return await decodeUpdate(this.#deps, update, { decode: this.#deps.decoders.nameTable }, ({ value }) => {
-      this.#nameTable = value
-    })
+    const deps = { ...this.#deps, decode: this.#deps.decoders.nameTable }
+    const { rejections, ignoredFields } = await applyNameTable(deps, update)
+    if (ignoredFields !== undefined) {
+      this.#hasNames = true
+      this.#ignored.set(update.typeUrl, new Map(ignoredFields))
+    }
+    return rejections
   }
 
   /** Decodes a response and keeps what it ignored. */
@@ -189,20 +213,37 @@ export class EnvoySink implements UpdateSink {
   }
 }
 
-function readersOf(decoders: EnvoyDecoders, resources: EnvoyResources): EnvoyReaders {
+function readersOf(
+  decoders: EnvoyDecoders,
+  resources: EnvoyResources,
+  { clusters, listeners }: StaticNames,
+): EnvoyReaders {
   const nameOf = ({ value }: EnvoyResource<{ readonly name: string }>): string => value.name
   // Comparing with what is held belongs to the slices of decoding: for a whole state it takes as long.
   return {
     cluster: {
       nameOf,
-      decode: (bytes) => map(decoders.cluster(bytes), (cluster) => resources.knownCluster(cluster)),
+      decode: (bytes) =>
+        map(unlessStatic(decoders.cluster(bytes), clusters), (cluster) => resources.knownCluster(cluster)),
     },
     assignment: { nameOf, decode: decoders.assignment },
     listener: {
       nameOf,
-      decode: (bytes) => map(decoders.listener(bytes), (listener) => resources.knownListener(listener)),
+      decode: (bytes) =>
+        map(unlessStatic(decoders.listener(bytes), listeners), (listener) =>
+          resources.knownListener(listener),
+        ),
     },
   }
+}
+
+function unlessStatic<Value extends { readonly name: string }>(
+  result: Result<EnvoyResource<Value>>,
+  staticNames: ReadonlySet<string>,
+): Result<EnvoyResource<Value>> {
+  if (!result.ok || !staticNames.has(result.value.value.name)) return result
+  const message = 'static_resources has one of this name, which stays; rename one of the two'
+  return { ok: false, problems: [{ path: [], severity: 'error', message }] }
 }
 
 function map<Value>(

@@ -8,6 +8,7 @@ import { TYPE_URLS } from '../../src/xds-client/discovery.ts'
 import { INITIAL_FETCH_TIMEOUT_MS, ORDER_TIMEOUT_MS } from '../../src/xds-client/envoy-resources.ts'
 import { startEnvoySink } from '../fixtures/envoy-updates.ts'
 import { update, wholeState } from '../fixtures/updates.ts'
+import { staticCluster } from '../mesh/envoy-fixtures.ts'
 
 import type { MeshStore } from '../../src/mesh/store.ts'
 import type { EnvoySink } from '../../src/xds-client/envoy-sink.ts'
@@ -275,15 +276,100 @@ t.test('keeps the fields that were ignored, by name, for as long as the resource
   t.equal(sink.ignoredFields(CDS).size + sink.ignoredFields(EDS).size + sink.ignoredFields(LDS).size, 0)
 })
 
-t.test('keeps the latest name table', async (t) => {
-  const { sink } = startEnvoySink()
-  t.equal(sink.nameTable, undefined)
-  await sink.apply(wholeState(NDS, [{ 'a.shop': ['10.96.0.1'] }]))
-  await sink.apply(wholeState(NDS, [{ 'a.shop': ['10.96.0.1'], 'b.shop': ['10.96.0.2', 'fd00:96::2'] }]))
-  t.equal(sink.nameTable?.size, 2)
-  t.strictSame(sink.nameTable?.get('b.shop')?.ips, ['10.96.0.2', 'fd00:96::2'])
+/** The names of the mesh, each as its addresses. */
+function namesIn(store: MeshStore): Readonly<Record<string, readonly string[]>> {
+  return Object.fromEntries(
+    Array.from(store.snapshot.name.values(), ({ hostname, addresses }) => [
+      hostname,
+      addresses.map(({ text }) => text),
+    ]),
+  )
+}
+
+t.test('a name table is all names of the mesh, in one change of what has become another', async (t) => {
+  const { store, sink } = startEnvoySink()
+  const names = (table: object) => sink.apply(wholeState(NDS, [table]))
+  await names({ 'a.shop': ['10.96.0.1'], 'b.shop': ['10.96.0.2'], 'c.shop': ['10.96.0.3'] })
+  const changes: unknown[] = []
+  store.watch((change) => changes.push([...change].map(([kind, keys]) => [kind, [...keys].sort()])))
+  const next = { 'a.shop': ['10.96.0.1'], 'b.shop': ['10.96.0.2', 'fd00:96::2'] }
+  await names(next)
+  await names(next)
+  t.strictSame(changes, [[['name', ['b.shop', 'c.shop']]]])
+  t.strictSame(namesIn(store), next)
   t.match(await sink.apply(wholeState('type.googleapis.com/other', [])), [{ problems: [/nothing of type/] }])
 })
+
+t.test('keeps the names that there are when a table is damaged or missing', async (t) => {
+  const { store, sink } = startEnvoySink()
+  await sink.apply(wholeState(NDS, [{ 'a.shop': ['10.96.0.1'] }]))
+  t.match(await sink.apply(wholeState(NDS, ['broken'])), [{ problems: ['field[0]: is broken'] }])
+  await sink.apply(wholeState(NDS, []))
+  t.strictSame(namesIn(store), { 'a.shop': ['10.96.0.1'] })
+})
+
+t.test('leaves out and lists what of a name table is no address, until another one comes', async (t) => {
+  const { store, sink } = startEnvoySink()
+  const table = { 'a.shop': ['10.96.0.0/16', '::ffff:10.96.0.1'], 'b.shop': ['nonsense'] }
+  t.strictSame(await sink.apply(wholeState(NDS, [table])), [])
+  t.strictSame(namesIn(store), { 'a.shop': ['10.96.0.1'], 'b.shop': [] })
+  t.strictSame(
+    [...sink.ignoredFields(NDS)],
+    [
+      ['a.shop', ['NameInfo.ips(10.96.0.0/16)']],
+      ['b.shop', ['NameInfo.ips(nonsense)']],
+    ],
+  )
+  await sink.apply(wholeState(NDS, [{ 'a.shop': [] }]))
+  t.equal(sink.ignoredFields(NDS).size, 0)
+})
+
+t.test('rejects what would replace a static resource, by name, and applies the rest', async (t) => {
+  const { store, sink } = startEnvoySink({
+    staticNames: { clusters: new Set(['web', 'front']), listeners: new Set(['back']) },
+  })
+  const upsert = staticCluster('web')
+  store.apply([{ kind: 'cluster', upsert }])
+  const problems = ['static_resources has one of this name, which stays; rename one of the two']
+  t.strictSame(await sink.apply(clusters({ name: 'web', connectTimeoutMs: 1 }, DB)), [
+    { name: 'web', problems },
+  ])
+  t.strictSame(clusterNames(store), ['db', 'web'])
+  t.equal(store.snapshot.cluster.get('web'), upsert)
+  const back = { name: 'back', clusters: [] }
+  t.strictSame(await sink.apply(listeners(back, FRONT)), [{ name: 'back', problems }])
+  t.strictSame(
+    [...store.snapshot.listener.keys()],
+    ['front'],
+    'the names of clusters are not those of listeners',
+  )
+  await sink.apply(clusters())
+  await sink.apply(update(CDS, {}, { removed: ['web'] }))
+  t.equal(store.snapshot.cluster.get('web'), upsert, 'nor does it go with what is gone')
+})
+
+t.test(
+  'is complete when all that is new can be used, and names are there where they are needed',
+  async (t) => {
+    const { clock, sink } = startEnvoySink()
+    t.equal(sink.isComplete, true)
+    await sink.apply(clusters(WEB))
+    t.equal(sink.isComplete, false, 'a cluster waits for its endpoints')
+    await sink.apply(assignments(WEB_ENDPOINTS))
+    t.equal(sink.isComplete, true)
+    await sink.apply(clusters(WEB, { name: 'late', eds: 'late', fetchTimeoutMs: 0 }))
+    clock.advance(3_600_000)
+    t.equal(sink.isComplete, false)
+    await sink.apply(clusters({ ...WEB, connectTimeoutMs: 1 }))
+    t.equal(sink.isComplete, true, 'a changed cluster serves as it was')
+    await sink.apply(listeners(FRONT))
+    t.equal(sink.isComplete, true)
+    await sink.apply(listeners({ ...FRONT, hasUnreadRoutes: true }))
+    t.equal(sink.isComplete, false, 'HTTP goes by names')
+    await sink.apply(wholeState(NDS, [{}]))
+    t.equal(sink.isComplete, true)
+  },
+)
 
 t.test('waits for nothing any more once it is closed', async (t) => {
   const { clock, sink } = startEnvoySink()

@@ -9,15 +9,18 @@ import { loadEnvoySchema } from '../../src/xds-client/envoy-schema.ts'
 import { ORDER_TIMEOUT_MS } from '../../src/xds-client/envoy-resources.ts'
 import { EnvoySink } from '../../src/xds-client/envoy-sink.ts'
 import { envoyDecoders } from '../../src/xds-client/wire-decoders.ts'
+import { addressOf, envoyBytes, struct } from '../fixtures/envoy-wire.ts'
 import { FakeClock } from '../fixtures/fake-clock.ts'
 import { replay } from '../fixtures/recorded-mesh.ts'
 
 import type { Route } from '../../src/mesh/router.ts'
+import type { EncodedResource } from '../../src/xds-client/discovery.ts'
 
 const DECODERS = envoyDecoders(loadEnvoySchema())
 const SLEEP = ['10.244.1.2', 'fd00:10:244:1::2']
 const TCP_ECHO = ['10.244.2.2', 'fd00:10:244:2::2']
 const DUAL_STACK = 'outbound|9000||tcp-echo.dual-stack.svc.cluster.local'
+const SLEEP_HTTP = 'outbound|80||sleep.default.svc.cluster.local'
 
 async function start(
   file: string,
@@ -64,7 +67,7 @@ t.test('takes everything that istiod sends to a sidecar', async (t) => {
   t.equal(wanted.length, 1, 'the names of all assignments were asked for at once')
   t.equal(wanted[0]?.length, 8)
   t.equal(store.snapshot.assignment.size, 8, 'of the 10 that came, those that clusters need')
-  t.equal(sink.nameTable?.size, 6)
+  t.equal(store.snapshot.name.size, 6)
   t.equal(clock.pendingTimers, 0)
   t.ok(sink.ignoredFields(TYPE_URLS.listener).size > 0, 'what has no meaning here is listed')
 })
@@ -162,3 +165,51 @@ t.test(
     )
   },
 )
+
+/** An assignment of one pod of both families, whose labels the transport is chosen by; recorded `sleep` has no pods. */
+function assignmentOf(name: string, labels: Readonly<Record<string, string>>): EncodedResource {
+  const typeUrl = TYPE_URLS.assignment
+  const value = envoyBytes('envoy.config.endpoint.v3.ClusterLoadAssignment', {
+    cluster_name: name,
+    endpoints: [
+      {
+        lb_endpoints: [
+          {
+            endpoint: {
+              address: addressOf('10.244.1.3', 80),
+              additional_addresses: [{ address: addressOf('fd00:10:244:1::3', 80) }],
+            },
+            metadata: {
+              filter_metadata: { 'envoy.transport_socket_match': struct(labels) },
+            },
+          },
+        ],
+      },
+    ],
+  })
+  return { name, version: '', aliases: [], typeUrl, value }
+}
+
+t.test('rule 15: HTTP goes to the service of its destination, and never in plain text to mTLS', async (t) => {
+  const lab = async (labels: Readonly<Record<string, string>>, permitted: readonly string[] = []) => {
+    const { sink, route } = await start('sidecar-sleep-dual-stack.sotw', SLEEP, permitted)
+    const resources = [assignmentOf(SLEEP_HTTP, labels)]
+    const typeUrl = TYPE_URLS.assignment
+    t.strictSame(await sink.apply({ typeUrl, version: '2', resources, removed: [], isWholeState: false }), [])
+    return (destination: string): string => outcome(route('virtualOutbound', destination))
+  }
+  const pod = `${SLEEP_HTTP}: 10.244.1.3:80 [fd00:10:244:1::3]:80`
+  for (const labels of [{ tlsMode: 'istio' }, { tunnel: 'http' }]) {
+    const refusing = await lab(labels)
+    t.match(refusing('10.96.0.80:80'), `mtls_required: cluster ${SLEEP_HTTP}`)
+    for (const other of ['203.0.113.9:80', '[2001:db8::9]:80', '10.96.106.11:80', '[fd00:10:96::f9fd]:80'])
+      t.equal(refusing(other), `PassthroughCluster: ${other}`, 'no service is meant, or it has no such port')
+    t.equal((await lab(labels, ['default/sleep.default.svc.cluster.local']))('10.96.0.80:80'), pod)
+  }
+  t.equal((await lab({}))('10.96.0.80:80'), pod, 'endpoints that do not ask for mTLS are reached')
+})
+
+t.test('HTTP to a service without pods is refused, as Envoy answers it', async (t) => {
+  const { route } = await start('sidecar-sleep-dual-stack.sotw', SLEEP)
+  t.equal(outcome(route('virtualOutbound', '10.96.0.80:80')), `no_endpoints: cluster ${SLEEP_HTTP}`)
+})

@@ -15,6 +15,7 @@ import type { TransportCapabilities } from '../../proxy/transport.ts'
 import type { AdsClient } from '../../xds-client/ads-client.ts'
 import type { UpdateSink } from '../../xds-client/discovery.ts'
 import type { EnvoySchema } from '../../xds-client/envoy-schema.ts'
+import type { StaticNames } from '../../xds-client/envoy-sink.ts'
 import type { TypeInterest } from '../../xds-client/subscription.ts'
 
 /** What is asked of a control plane. */
@@ -36,10 +37,10 @@ export interface KeeperDeps {
 /** Whoever keeps the resources of a dialect. */
 export interface ResourceKeeper {
   readonly sink: UpdateSink
+  /** False while a connection may miss something that the control plane has announced. */
+  isComplete(): boolean
   /** What was read over in the resources of a type, by name. */
   ignoredFields(typeUrl: string): ReadonlyMap<string, readonly string[]>
-  /** Resources that are kept beside the store. */
-  extraCounts(): readonly { readonly type: string; readonly count: number }[]
   /** Asks for addresses when connections need them; absent where everything is kept. */
   readonly discovery?: Discovery
   /** Waits for nothing any more. Idempotent. */
@@ -78,8 +79,8 @@ export function ambientDialect(options: {
       })
       return {
         sink,
+        isComplete: () => true,
         ignoredFields: () => NOTHING,
-        extraCounts: () => [],
         ...(onDemand !== undefined && { discovery: onDemand }),
         close: () => {
           onDemand?.close()
@@ -115,8 +116,10 @@ export function envoyDialect(options: {
   readonly capabilities: TransportCapabilities
   readonly hasClusters: boolean
   readonly hasListeners: boolean
+  /** What the control plane cannot replace. */
+  readonly staticNames: StaticNames
 }): ControlPlaneDialect {
-  const { schema, capabilities, hasClusters, hasListeners } = options
+  const { schema, capabilities, hasClusters, hasListeners, staticNames } = options
   const { cluster, assignment, listener, nameTable } = TYPE_URLS
   const needed = [...(hasClusters ? [cluster] : []), ...(hasListeners ? [listener] : [])]
   return {
@@ -129,26 +132,29 @@ export function envoyDialect(options: {
     needed,
     createKeeper: ({ store, clock, client }) => {
       const decoders = envoyDecoders(schema)
-      const sink = new EnvoySink({
-        store,
-        clock,
-        nextTurn,
-        namesWanted: (typeUrl, names) => {
-          client().setNames(typeUrl, names)
-        },
-        decoders: {
-          ...decoders,
-          listener: (value) => {
-            const result = decoders.listener(value)
-            const problems = result.ok ? unmetByListener(result.value.value, capabilities) : []
-            return problems.length > 0 ? { ok: false, problems } : result
+      const sink = new EnvoySink(
+        {
+          store,
+          clock,
+          nextTurn,
+          namesWanted: (typeUrl, names) => {
+            client().setNames(typeUrl, names)
+          },
+          decoders: {
+            ...decoders,
+            listener: (value) => {
+              const result = decoders.listener(value)
+              const problems = result.ok ? unmetByListener(result.value.value, capabilities) : []
+              return problems.length > 0 ? { ok: false, problems } : result
+            },
           },
         },
-      })
+        { staticNames },
+      )
       return {
         sink,
+        isComplete: () => sink.isComplete,
         ignoredFields: (typeUrl) => sink.ignoredFields(typeUrl),
-        extraCounts: () => [{ type: 'name', count: sink.nameTable?.size ?? 0 }],
         close: () => {
           sink.close()
         },

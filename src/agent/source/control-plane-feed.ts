@@ -7,7 +7,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { AdsClient } from '../../xds-client/ads-client.ts'
 import { countResources } from './source-status.ts'
 
-import type { Clock } from '../../core/clock.ts'
+import type { Clock, Timer } from '../../core/clock.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { Random } from '../../core/random.ts'
 import type { MeshStore } from '../../mesh/store.ts'
@@ -35,11 +35,18 @@ export interface ControlPlaneFeedOptions {
   readonly dialect: ControlPlaneDialect
 }
 
+/**
+ * How long connections wait for what the first answers have announced, such as endpoints of clusters. As long as Envoy
+ * waits for an answer where its configuration does not say (initial_fetch_timeout).
+ */
+export const COMPLETION_TIMEOUT_MS = 15_000
+
 const TYPE_PREFIX = 'type.googleapis.com/'
 
 export class ControlPlaneFeed implements MeshFeed, AdsObserver {
   readonly firstState: Promise<void>
   readonly #store: MeshStore
+  readonly #clock: Clock
   readonly #client: AdsClient
   readonly #keeper: ResourceKeeper
   readonly #beforeStart: () => void
@@ -50,6 +57,8 @@ export class ControlPlaneFeed implements MeshFeed, AdsObserver {
   readonly #messages = new Map<string, number>()
   readonly #reconnects = new Map<string, number>()
   #isConnected = false
+  #hasFirstState = false
+  #timer: Timer | undefined
 
   /** @param beforeStart puts in force what the agent has without the control plane */
   constructor(
@@ -59,6 +68,7 @@ export class ControlPlaneFeed implements MeshFeed, AdsObserver {
   ) {
     const { store, clock } = deps
     this.#store = store
+    this.#clock = clock
     this.#beforeStart = beforeStart
     this.#awaited = new Set(dialect.needed)
     let reached = (): void => undefined
@@ -73,7 +83,7 @@ export class ControlPlaneFeed implements MeshFeed, AdsObserver {
     )
     for (const { typeUrl } of dialect.types)
       for (const result of ['accepted', 'rejected'] as const) this.#messages.set(`${typeUrl} ${result}`, 0)
-    if (this.#awaited.size === 0) reached()
+    this.#lookAtFirstState()
   }
 
   start(): void {
@@ -100,12 +110,13 @@ export class ControlPlaneFeed implements MeshFeed, AdsObserver {
         const [typeUrl = '', result = ''] = key.split(' ')
         return { type: typeUrl.replace(TYPE_PREFIX, ''), result, count }
       }),
-      resources: [...countResources(this.#store.snapshot), ...this.#keeper.extraCounts()],
+      resources: countResources(this.#store.snapshot),
       reconnects: Array.from(this.#reconnects, ([reason, count]) => ({ reason, count })),
     }
   }
 
   async close(): Promise<void> {
+    this.#timer?.cancel()
     this.#keeper.close()
     await this.#client.close()
   }
@@ -118,10 +129,27 @@ export class ControlPlaneFeed implements MeshFeed, AdsObserver {
   message(typeUrl: string, result: MessageResult): void {
     const key = `${typeUrl || 'unreadable'} ${result}`
     this.#messages.set(key, (this.#messages.get(key) ?? 0) + 1)
-    if (this.#awaited.delete(typeUrl) && this.#awaited.size === 0) this.#reached()
+    this.#awaited.delete(typeUrl)
+    this.#lookAtFirstState()
   }
 
   reconnecting(reason: string): void {
     this.#reconnects.set(reason, (this.#reconnects.get(reason) ?? 0) + 1)
+  }
+
+  /** It is there when every needed type is, and what that has announced; the latter is not waited for without end. */
+  #lookAtFirstState(): void {
+    if (this.#hasFirstState || this.#awaited.size > 0) return
+    if (!this.#keeper.isComplete()) {
+      this.#timer ??= this.#clock.setTimer(COMPLETION_TIMEOUT_MS, this.#haveFirstState)
+      return
+    }
+    this.#haveFirstState()
+  }
+
+  readonly #haveFirstState = (): void => {
+    this.#hasFirstState = true
+    this.#timer?.cancel()
+    this.#reached()
   }
 }

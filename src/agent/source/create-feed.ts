@@ -81,13 +81,26 @@ function envoyFeed(
   const { cluster, metadata, protocol, hasClusters, hasListeners } = controlPlane
   const transport = new GrpcTransport(transportOfBootstrap(cluster, metadata, settings))
   const { capabilities } = deps
-  const dialect = envoyDialect({ schema: loadEnvoySchema(), capabilities, hasClusters, hasListeners })
+  const dialect = envoyDialect({
+    schema: loadEnvoySchema(),
+    capabilities,
+    hasClusters,
+    hasListeners,
+    staticNames: {
+      clusters: namesOf(mesh.bootstrap?.clusters),
+      listeners: namesOf(mesh.bootstrap?.listeners),
+    },
+  })
   const feed = new ControlPlaneFeed(
     { ...deps, transport, random: systemRandom },
     { mode: protocol, node: node.value, dialect },
     apply,
   )
   return { ok: true, value: feed }
+}
+
+function namesOf(resources: readonly { readonly name: string }[] = []): ReadonlySet<string> {
+  return new Set(resources.map(({ name }) => name))
 }
 
 /** A bootstrap without a node says nothing of who the agent is: its settings do. */

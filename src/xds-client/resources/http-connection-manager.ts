@@ -1,6 +1,7 @@
 /**
  * Decodes envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager as what carries a connection:
- * HTTP goes as plain TCP to the one cluster that all routes lead to, else to where the client asked.
+ * HTTP goes as plain TCP to the one cluster that all routes lead to, else to the service or the address that the client
+ * asked for.
  */
 import { decodeAccessLogs } from './access-log.ts'
 import { isPolicyFilter } from './policy-filter.ts'
@@ -29,14 +30,18 @@ export function decodeHttpConnectionManager(message: MessageReader, context: Htt
   const statPrefix = message.take('stat_prefix')?.string() ?? ''
   const policy = message.takeList('http_filters').map(readHttpFilter).find(isPolicy)
   const routes = message.takeMessage('route_config', 'RouteConfiguration')
-  const cluster = (routes && onlyClusterOf(routes)) ?? ORIGINAL_DESTINATION[context.direction]
+  const onlyCluster = routes && onlyClusterOf(routes)
   const accessLogs = decodeAccessLogs(message.takeList('access_log'))
   message.finish()
   if (policy !== undefined) {
     const detail = `${context.where} has a policy that is not evaluated here: ${policy.typeName}`
     return { refusal: { reason: 'policy_denied', detail } }
   }
-  return { tcpProxy: { statPrefix, clusters: [{ name: cluster, weight: 1 }], accessLogs } }
+  const cluster = onlyCluster ?? ORIGINAL_DESTINATION[context.direction]
+  const tcpProxy = { statPrefix, clusters: [{ name: cluster, weight: 1 }], accessLogs }
+  // What comes in is for the own application, which is reached in plain text.
+  const isForService = onlyCluster === undefined && context.direction !== 'inbound'
+  return { tcpProxy, ...(isForService && { hasUnreadRoutes: true }) }
 }
 
 function isPolicy(typed: TypedConfig | undefined): typed is TypedConfig {

@@ -1,27 +1,51 @@
 import t from 'tap'
 
-import { ambientDialect } from '../../../src/agent/source/control-plane-dialect.ts'
-import { ControlPlaneFeed } from '../../../src/agent/source/control-plane-feed.ts'
+import { ambientDialect, envoyDialect } from '../../../src/agent/source/control-plane-dialect.ts'
+import { COMPLETION_TIMEOUT_MS, ControlPlaneFeed } from '../../../src/agent/source/control-plane-feed.ts'
 import { systemRandom } from '../../../src/core/random.ts'
 import { MeshStore } from '../../../src/mesh/store.ts'
 import { TYPE_URLS } from '../../../src/xds-client/discovery.ts'
 import { eventually } from '../../fixtures/eventually.ts'
+import { SCHEMA } from '../../fixtures/envoy-wire.ts'
 import { FakeAdsTransport } from '../../fixtures/fake-ads-transport.ts'
 import { FakeClock } from '../../fixtures/fake-clock.ts'
 import { recordedResources } from '../../fixtures/recorded-xds.ts'
 
 import type { Test } from 'tap'
+import type { ControlPlaneDialect } from '../../../src/agent/source/control-plane-dialect.ts'
+import type { TransportCapabilities } from '../../../src/proxy/transport.ts'
+import type { XdsMode } from '../../../src/xds-client/discovery-messages.ts'
 
 const LOGGER = { isEnabled: () => true, log: () => undefined }
 const ADDRESSES = recordedResources('wds-dual-stack.delta', 'Address')
 
+const AVAILABLE = { isAvailable: true } as const
+const CAPABILITIES: TransportCapabilities = {
+  originalDestination: AVAILABLE,
+  transparentSource: AVAILABLE,
+  packetMark: AVAILABLE,
+  socketOptions: AVAILABLE,
+  userTimeout: AVAILABLE,
+  splice: AVAILABLE,
+}
+
 function startFeed(t: Test, { isOnDemand = false } = {}) {
+  return start(t, 'delta', ambientDialect({ isOnDemand, network: '' }))
+}
+
+function startSidecarFeed(t: Test) {
+  const staticNames = { clusters: new Set<string>(), listeners: new Set<string>() }
+  const options = { schema: SCHEMA, capabilities: CAPABILITIES, hasClusters: true, hasListeners: true }
+  return start(t, 'sotw', envoyDialect({ ...options, staticNames }))
+}
+
+function start(t: Test, mode: XdsMode, dialect: ControlPlaneDialect) {
   const transport = new FakeAdsTransport()
   const clock = new FakeClock()
   const store = new MeshStore()
   const feed = new ControlPlaneFeed(
     { transport, clock, store, logger: LOGGER, random: systemRandom },
-    { mode: 'delta', node: { id: 'n', metadata: {} }, dialect: ambientDialect({ isOnDemand, network: '' }) },
+    { mode, node: { id: 'n', metadata: {} }, dialect },
   )
   let hasState = false
   void feed.firstState.then(() => (hasState = true))
@@ -92,4 +116,49 @@ t.test('asks for addresses on demand, and lets a connection wait for the answer'
   })
   await eventually('the connection goes on', () => isKnown)
   t.equal(store.snapshot.workload.size, 1)
+})
+
+/** Answers for a type with everything that was recorded of it, and waits until that is acknowledged. */
+async function answerRecorded(
+  { transport, feed }: ReturnType<typeof startSidecarFeed>,
+  typeUrl: string,
+): Promise<void> {
+  const type = typeUrl.replace('type.googleapis.com/', '')
+  const resources = recordedResources('sidecar-sleep-dual-stack.sotw', type.slice(type.lastIndexOf('.') + 1))
+  transport.last.respond({ typeUrl, nonce: typeUrl, version: 'v1', resources })
+  await eventually(`${type} is acknowledged`, () => seriesOf(feed, type, 'accepted') === 1)
+}
+
+t.test('a sidecar has its first state when what its clusters and listeners need is there too', async (t) => {
+  const lab = startSidecarFeed(t)
+  for (const typeUrl of [TYPE_URLS.cluster, TYPE_URLS.listener, TYPE_URLS.assignment]) {
+    await answerRecorded(lab, typeUrl)
+    t.equal(lab.hasState(), false, typeUrl)
+  }
+  await answerRecorded(lab, TYPE_URLS.nameTable)
+  await eventually('the state is there', lab.hasState)
+  t.equal(lab.clock.pendingTimers, 0)
+  const counts = [...lab.feed.read().resources].filter(({ type }) => type === 'name')
+  t.strictSame(counts, [{ type: 'name', count: 6 }], 'counted once, from the mesh')
+})
+
+t.test(
+  'a control plane that does not send what it has announced delays the first state, no more',
+  async (t) => {
+    const lab = startSidecarFeed(t)
+    for (const typeUrl of [TYPE_URLS.cluster, TYPE_URLS.listener]) await answerRecorded(lab, typeUrl)
+    lab.clock.advance(COMPLETION_TIMEOUT_MS - 1)
+    await Promise.resolve()
+    t.equal(lab.hasState(), false)
+    lab.clock.advance(1)
+    await eventually('the state is there', lab.hasState)
+  },
+)
+
+t.test('waits for nothing any more once it is closed', async (t) => {
+  const lab = startSidecarFeed(t)
+  for (const typeUrl of [TYPE_URLS.cluster, TYPE_URLS.listener]) await answerRecorded(lab, typeUrl)
+  t.ok(lab.clock.pendingTimers > 0)
+  await lab.feed.close()
+  t.equal(lab.clock.pendingTimers, 0)
 })

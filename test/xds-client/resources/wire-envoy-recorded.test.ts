@@ -91,10 +91,11 @@ t.test('the recorded virtualInbound hears both families, and keeps chains for mT
   t.end()
 })
 
-t.test('recorded HTTP without an inline route goes to the original destination', (t) => {
+t.test('recorded HTTP without an inline route goes to the service or the address asked for', (t) => {
   const found = recordedListeners(CLIENT).get('0.0.0.0_80')?.value
   t.strictSame(addressTexts(found), ['0.0.0.0:80', '[::]:80'])
   t.strictSame(found?.filterChains.map(chainText), ['* raw_buffer http/1.1,h2c -> PassthroughCluster'])
+  t.match(found?.filterChains, [{ hasUnreadRoutes: true }])
   t.strictSame(tcpProxyOf(found?.defaultFilterChain)?.clusters, [{ name: 'PassthroughCluster', weight: 1 }])
   t.end()
 })
@@ -120,7 +121,7 @@ t.test('recorded inbound clusters connect from 127.0.0.6 or ::6', (t) => {
 t.test('a recorded service cluster says which endpoints are reached over mTLS', (t) => {
   t.strictSame(recordedClusters(CLIENT).get(TCP_ECHO), {
     name: TCP_ECHO,
-    discovery: { kind: 'eds', assignmentName: TCP_ECHO },
+    discovery: { kind: 'eds', assignmentName: TCP_ECHO, initialFetchTimeoutMs: 0 },
     settings: {
       loadBalancing: 'least-request',
       connectTimeoutMs: 10_000,

@@ -3,6 +3,7 @@ import t from 'tap'
 
 import { parseSocketAddress } from '../../../src/core/address.ts'
 import { formatPath } from '../../../src/core/result.ts'
+import { hasUnreadRoutes } from '../../../src/mesh/filter-chain-match.ts'
 import {
   decodeAssignmentResource,
   decodeClusterResource,
@@ -225,6 +226,26 @@ for (const [what, filters, expected] of chains) {
   t.test(`a chain of ${what} leads to ${expected}`, (t) => {
     const { value } = valueOf(listenerOf({ filter_chains: [{ filters }] }))
     t.strictSame(value.filterChains.map(chainText), [`* * * -> ${expected}`])
+    t.end()
+  })
+}
+
+/** What carries HTTP, by where it comes from, and whether its destination says which service is meant. */
+const unread: readonly (readonly [string, string, Message, boolean])[] = [
+  ['outbound HTTP with routes to two clusters', 'OUTBOUND', http(routesTo('a', 'b')), true],
+  ['outbound HTTP without routes', 'OUTBOUND', http(undefined), true],
+  ['HTTP of no direction without routes', 'UNSPECIFIED', http(undefined), true],
+  ['HTTP with routes to one cluster', 'OUTBOUND', http(routesTo('a')), false],
+  ['inbound HTTP without routes', 'INBOUND', http(undefined), false],
+  ['plain TCP', 'OUTBOUND', PROXY, false],
+]
+
+for (const [what, direction, carrying, expected] of unread) {
+  t.test(`rule 15: ${what} ${expected ? 'goes' : 'does not go'} to the service of its destination`, (t) => {
+    const { value } = valueOf(
+      listenerOf({ traffic_direction: direction, filter_chains: [{ filters: [carrying] }] }),
+    )
+    t.equal(value.filterChains.some(hasUnreadRoutes), expected)
     t.end()
   })
 }
