@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 
 import { DEFAULT_MAX_CHARS } from '../src/agent/access-log/line-writer.ts'
+import { COMPLETION_TIMEOUT_MS } from '../src/agent/source/control-plane-feed.ts'
 import { POLL_INTERVAL_MS } from '../src/agent/source/mesh-file-source.ts'
 import { DEFAULT_MAX_CHARS as MAX_CHARS_UNDER_WAY } from '../src/agent/access-log/record-batcher.ts'
 import { DEFAULT_MAX_SERIES } from '../src/agent/metrics/workload-metrics.ts'
@@ -61,6 +62,7 @@ const EXPECTED: Readonly<Record<string, string>> = {
   'first response of a control plane': seconds(DEFAULT_FIRST_RESPONSE_TIMEOUT_MS),
   'pause before a stream is opened anew': `up to ${seconds(RECONNECT_BACKOFF.initialMs)}, doubling to ${seconds(RECONNECT_BACKOFF.maxMs)}`,
   'a cluster waits for its assignment': seconds(INITIAL_FETCH_TIMEOUT_MS),
+  'connections wait at the start for what a control plane has announced': seconds(COMPLETION_TIMEOUT_MS),
   'a listener waits for its clusters, a removed cluster for its listeners': seconds(ORDER_TIMEOUT_MS),
   'workload series of metrics': DEFAULT_MAX_SERIES.toLocaleString('en-US'),
 }
