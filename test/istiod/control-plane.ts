@@ -124,8 +124,17 @@ export class ControlPlane {
   }
 
   /** Runs kubectl as an administrator of the cluster and gives what it printed. */
-  async kubectl(args: readonly string[], input = ''): Promise<string> {
-    const [command = '', ...rest] = [...this.#namespace.prefix, this.#binaries.kubectl, ...args]
+  kubectl(args: readonly string[], input = ''): Promise<string> {
+    return this.#run(this.#binaries.kubectl, args, input)
+  }
+
+  /** The same with the istioctl of the version. */
+  istioctl(args: readonly string[], input = ''): Promise<string> {
+    return this.#run(this.#binaries.istioctl, args, input)
+  }
+
+  async #run(program: string, args: readonly string[], input: string): Promise<string> {
+    const [command = '', ...rest] = [...this.#namespace.prefix, program, ...args]
     const kubeconfig = path.join(this.#folder, 'kubeconfig')
     const running = execute(command, rest, {
       env: { PATH: process.env['PATH'], HOME: this.#folder, KUBECONFIG: kubeconfig },

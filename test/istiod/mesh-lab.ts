@@ -10,10 +10,11 @@ import { ControlPlane } from './control-plane.ts'
 import { ECHO_PODS, ECHO_PORTS, INBOUND_PORT, createScenario } from './scenario.ts'
 
 import type { Test } from 'tap'
-import type { NamespaceLab } from '../fixtures/namespaces.ts'
+import type { Namespace, NamespaceLab } from '../fixtures/namespaces.ts'
 import type { IstioBinaries } from './istio-binaries.ts'
 
 export interface MeshLab extends NamespaceLab {
+  readonly control: Namespace
   readonly controlPlane: ControlPlane
   /** Holds the scenario. */
   readonly cluster: Cluster
@@ -68,5 +69,5 @@ export async function createMeshLab(t: Test, binaries: IstioBinaries): Promise<M
   }
   const cluster = new Cluster(controlPlane)
   await createScenario(cluster)
-  return { ...lab, controlPlane, cluster, clientHost, nodeHost, serverHost }
+  return { ...lab, control, controlPlane, cluster, clientHost, nodeHost, serverHost }
 }

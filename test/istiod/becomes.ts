@@ -1,0 +1,32 @@
+/** Waits for what the control plane brings about. */
+import { isDeepStrictEqual } from 'node:util'
+
+import { eventually } from '../fixtures/eventually.ts'
+
+import type { Test } from 'tap'
+
+/** From the call of kubectl to the agent, on processors that others use too. */
+const TIMEOUT_MS = 20_000
+
+/** Asserts that what `read` gives becomes `expected`; the failure shows what it was last. */
+export async function becomes<Value>(
+  t: Test,
+  what: string,
+  read: () => Promise<Value>,
+  expected: Value,
+): Promise<void> {
+  let seen: Value | undefined
+  try {
+    await eventually(
+      what,
+      async () => {
+        seen = await read()
+        return isDeepStrictEqual(seen, expected)
+      },
+      TIMEOUT_MS,
+    )
+  } catch {
+    // The difference says more than the time that has passed.
+  }
+  t.strictSame(seen, expected, what)
+}

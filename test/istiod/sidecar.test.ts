@@ -1,0 +1,188 @@
+/** The Envoy dialect from a real istiod, over both protocols of ADS: a sidecar of the client, and one of a server. */
+import t from 'tap'
+
+import { FAMILIES } from '../../src/core/family.ts'
+import { requireNamespaces } from '../fixtures/namespaces.ts'
+import { socketText } from '../fixtures/socket-text.ts'
+import { becomes } from './becomes.ts'
+import { addressesOf, answererOf, answerersOf } from './calls.ts'
+import { knownEndpoints, knownListeners } from './envoy-state.ts'
+import { forEachIstio } from './istio-binaries.ts'
+import { startSidecar } from './mesh-agents.ts'
+import { createMeshLab } from './mesh-lab.ts'
+import {
+  ADDED_POD,
+  CALLS,
+  DUAL_VIPS,
+  ECHO_PORT,
+  IPV4_SERVICE_AS_DUAL,
+  IPV4_VIPS,
+  PODS,
+  REPLACEMENT_POD,
+  SLEEP,
+} from './scenario.ts'
+
+import type { Test } from 'tap'
+import type { IstioBinaries } from './istio-binaries.ts'
+import type { AddressPair } from './scenario.ts'
+import type { AdsProtocol } from './sidecar-bootstrap.ts'
+
+const DUAL_CLUSTER = `outbound|${ECHO_PORT}||tcp-echo.dual-stack.svc.cluster.local`
+
+/** How an endpoint or a listener is shown. */
+function bothAt(addresses: AddressPair, port = ECHO_PORT): string {
+  return FAMILIES.map((family) => socketText(addresses[family], port)).join(' ')
+}
+
+async function testClient(t: Test, binaries: IstioBinaries, apiType: AdsProtocol): Promise<void> {
+  const lab = await createMeshLab(t, binaries)
+  const { cluster, clientHost, controlPlane, nodeHost } = lab
+  await controlPlane.startIstiod({ isAmbient: false })
+  const agent = await startSidecar(t, lab.node, { pod: SLEEP, apiType })
+  const dualEndpoints = async (): Promise<readonly string[] | undefined> =>
+    (await knownEndpoints(nodeHost))[DUAL_CLUSTER]
+  const reaches = async (t: Test, pods: Parameters<typeof addressesOf>[0]): Promise<void> => {
+    for (const family of FAMILIES)
+      t.strictSame(await answerersOf(clientHost, DUAL_VIPS[family], ECHO_PORT), addressesOf(pods, family))
+  }
+
+  await t.test(
+    'knows each service and each endpoint once, with the addresses of both families',
+    async (t) => {
+      await becomes(
+        t,
+        'the endpoints',
+        dualEndpoints,
+        PODS.dual.map(({ addresses }) => bothAt(addresses)),
+      )
+      t.match(await knownListeners(nodeHost), {
+        [`${DUAL_VIPS.ipv6}_${ECHO_PORT}`]: `${socketText(DUAL_VIPS.ipv6, ECHO_PORT)} ${socketText(DUAL_VIPS.ipv4, ECHO_PORT)}`,
+        [`${IPV4_VIPS.ipv4}_${ECHO_PORT}`]: socketText(IPV4_VIPS.ipv4, ECHO_PORT),
+        virtualOutbound: '0.0.0.0:15001 [::]:15001',
+        virtualInbound: '0.0.0.0:15006 [::]:15006',
+      })
+      for (const family of FAMILIES) {
+        t.equal((await agent.listener('virtualOutbound', family)).state, 'bound')
+        t.equal((await agent.listener('virtualInbound', family)).state, 'bound')
+      }
+    },
+  )
+
+  for (const { service, family, host, pods } of CALLS) {
+    await t.test(`rule 5: ${family} to tcp-echo in ${service} is answered over ${family}`, async (t) => {
+      t.strictSame(await answerersOf(clientHost, host, ECHO_PORT), addressesOf(pods, family))
+      const asked = socketText(host, ECHO_PORT)
+      t.match(await agent.logOf((line) => line['dst.original'] === asked), {
+        family,
+        upstream_family: family,
+      })
+    })
+  }
+
+  await t.test('follows a pod that comes, loses a family and goes', async (t) => {
+    const kept = PODS.dual.map(({ addresses }) => bothAt(addresses))
+    await cluster.setPods(ADDED_POD)
+    await becomes(t, 'three pods', dualEndpoints, [...kept, bothAt(ADDED_POD.addresses)])
+    await reaches(t, [...PODS.dual, ADDED_POD])
+    const open = await clientHost.open(DUAL_VIPS.ipv4, ECHO_PORT)
+
+    const { ipv4 } = ADDED_POD.addresses
+    await cluster.setPods({ ...ADDED_POD, addresses: { ipv4 } })
+    await becomes(t, 'one of them with ipv4 alone', dualEndpoints, [...kept, socketText(ipv4, ECHO_PORT)])
+    t.strictSame(
+      await answerersOf(clientHost, DUAL_VIPS.ipv6, ECHO_PORT),
+      addressesOf(PODS.dual, 'ipv6'),
+      'rule 5: clients of ipv6 go to pods that have it',
+    )
+    t.match(await open.ask('after'), /: after$/, 'rule 12: the connection lives on')
+
+    await cluster.deletePod(ADDED_POD)
+    await becomes(t, 'two pods', dualEndpoints, kept)
+    await reaches(t, PODS.dual)
+  })
+
+  await t.test('a service that becomes dual-stack is reached over both families', async (t) => {
+    await cluster.setServices(IPV4_SERVICE_AS_DUAL)
+    await becomes(
+      t,
+      'both addresses',
+      async () => (await knownListeners(nodeHost))[`${IPV4_VIPS.ipv4}_${ECHO_PORT}`],
+      bothAt(IPV4_VIPS),
+    )
+    for (const family of FAMILIES)
+      t.equal(await answererOf(clientHost, IPV4_VIPS[family], ECHO_PORT), PODS.ipv4[0].addresses[family])
+  })
+
+  await t.test('serves while istiod is gone, and learns afterwards what has changed', async (t) => {
+    const [kept, deleted] = PODS.dual
+    const open = await clientHost.open(kept.addresses.ipv6, ECHO_PORT)
+    await controlPlane.killIstiod()
+    await becomes(t, 'not connected', () => agent.metric('twinstack_xds_connected'), 0)
+    await cluster.deletePod(deleted)
+    await cluster.setPods(REPLACEMENT_POD)
+    await reaches(t, PODS.dual)
+
+    await controlPlane.startIstiod({ isAmbient: false })
+    const now = [kept, REPLACEMENT_POD]
+    await becomes(
+      t,
+      'the endpoints',
+      dualEndpoints,
+      now.map(({ addresses }) => bothAt(addresses)),
+    )
+    await reaches(t, now)
+    t.match(await open.ask('after'), /: after$/, 'rule 12: the connection lives on')
+  })
+
+  await t.test('with the flag of istiod off, both addresses of a pod are one endpoint', async (t) => {
+    await controlPlane.killIstiod()
+    await controlPlane.startIstiod({ isAmbient: false, isDualStack: false })
+    // istiod sends an endpoint for each address, and a capturing listener for IPv4 alone.
+    await becomes(
+      t,
+      'the listeners',
+      async () => (await knownListeners(nodeHost))['virtualInbound'],
+      '0.0.0.0:15006',
+    )
+    const now = [PODS.dual[0], REPLACEMENT_POD]
+    t.strictSame(
+      await dualEndpoints(),
+      now.map(({ addresses }) => bothAt(addresses)),
+    )
+    t.strictSame(await answerersOf(clientHost, DUAL_VIPS.ipv4, ECHO_PORT), addressesOf(now, 'ipv4'))
+  })
+}
+
+if (requireNamespaces(t)) {
+  for (const apiType of ['GRPC', 'DELTA_GRPC'] as const)
+    forEachIstio(t, `the sidecar of a client over ${apiType}`, (t, binaries) =>
+      testClient(t, binaries, apiType),
+    )
+
+  forEachIstio(t, 'the sidecar of a server', async (t, binaries) => {
+    const lab = await createMeshLab(t, binaries)
+    const { clientHost, controlPlane, server } = lab
+    await controlPlane.startIstiod({ isAmbient: false })
+    const [pod] = PODS.dual
+    // As istio-iptables does: what comes in is captured, and the source of what the sidecar sends is an own address.
+    server.ip('addr add ::6/128 dev lo nodad')
+    server.nft(`
+table inet capture {
+  chain prerouting {
+    type nat hook prerouting priority dstnat; policy accept;
+    iifname "eth0" tcp dport ${ECHO_PORT} redirect to :15006
+  }
+}`)
+    await startSidecar(t, lab.node, { pod: SLEEP, apiType: 'GRPC' })
+    await startSidecar(t, server, { pod, apiType: 'GRPC' })
+
+    const sources: AddressPair = { ipv4: '127.0.0.6', ipv6: '::6' }
+    for (const family of FAMILIES) {
+      await t.test(`rule 9: passes ${family} on from ${sources[family]}`, async (t) => {
+        const host = pod.addresses[family]
+        const { received } = await clientHost.exchange(host, ECHO_PORT, 'hello')
+        t.equal(received, `${host} ${ECHO_PORT} from ${sources[family]}: hello`)
+      })
+    }
+  })
+}
