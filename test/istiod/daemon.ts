@@ -44,7 +44,7 @@ export class Daemon {
     program: readonly string[],
     { env = {}, cwd, logFile }: DaemonOptions,
   ): Daemon {
-    const [command = '', ...args] = [...END_WITH_PARENT, ...prefix, ...program]
+    const [command = '', ...args] = [...prefix, ...END_WITH_PARENT, ...program]
     const log = openSync(logFile, 'a')
     const child = spawn(command, args, {
       stdio: ['ignore', log, log],

@@ -1,4 +1,8 @@
 /** Agents of a mesh lab: the node proxy, and the sidecar of a pod. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+
 import { writeFile } from '../fixtures/envoy-files.ts'
 import { startNamespaceAgent } from '../fixtures/namespace-agent.ts'
 import { ADMIN_PORT } from './ambient-state.ts'
@@ -46,6 +50,11 @@ export function startSidecar(
   namespace: Namespace,
   { pod, apiType, env = {} }: SidecarOptions,
 ): Promise<NamespaceAgent> {
-  const file = writeFile(t.testdir(), 'bootstrap.json', sidecarBootstrap(pod, apiType))
+  // Not t.testdir(): a second one in the same test takes the place of the first.
+  const folder = mkdtempSync(path.join(tmpdir(), 'twinstack-sidecar-'))
+  t.teardown(() => {
+    rmSync(folder, { recursive: true, force: true })
+  })
+  const file = writeFile(folder, 'bootstrap.json', sidecarBootstrap(pod, apiType))
   return startNamespaceAgent(t, namespace, ['-c', file], { env })
 }
