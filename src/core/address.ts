@@ -14,7 +14,7 @@ export interface IpAddress {
   /** Network byte order: 4 or 16 bytes. */
   readonly bytes: Uint8Array
   /** Interface name or index of a scoped IPv6 address. */
-  readonly zone?: string
+  readonly zone?: string | undefined
 }
 
 /** A canonical IP address and a TCP port (0–65535; 0 asks the kernel for one). */
@@ -68,10 +68,44 @@ export function ipFromBytes(bytes: ArrayLike<number>, zone?: string): IpAddress 
   if (bytes.length !== 16) throw new AddressError(`an IP address has 4 or 16 bytes, not ${bytes.length}`)
   const all = Uint8Array.from(bytes)
   if (V4_MAPPED_PREFIX_BYTES.every((byte, index) => all[index] === byte)) return ipv4(all.slice(12))
-  const text = new ipaddr.IPv6(Array.from(all)).toRFC5952String()
+  const text = ipText(all, zone)
   return zone === undefined
     ? { family: 'ipv6', text, bytes: all }
-    : { family: 'ipv6', text: `${text}%${zone}`, bytes: all, zone }
+    : { family: 'ipv6', text, bytes: all, zone }
+}
+
+/** The text of an address of 4 or 16 bytes: a dotted quad, or RFC 5952 sec. 4 with `%zone` where there is one. */
+export function ipText(bytes: Uint8Array, zone?: string): string {
+  if (bytes.length === 4) return `${bytes[0]}.${bytes[1]}.${bytes[2]}.${bytes[3]}`
+  const gap = longestZeroRun(bytes)
+  let text = ''
+  for (let index = 0; index < IPV6_GROUPS; index++) {
+    if (index === gap.start) {
+      text += '::'
+      index += gap.length - 1
+      continue
+    }
+    if (index > 0 && index !== gap.start + gap.length) text += ':'
+    text += groupOf(bytes, index).toString(16)
+  }
+  return zone === undefined ? text : `${text}%${zone}`
+}
+
+const IPV6_GROUPS = 8
+
+/** The first of the longest runs of two or more groups that are zero; at -1 with no length when there is none. */
+function longestZeroRun(bytes: Uint8Array): { readonly start: number; readonly length: number } {
+  let longest = { start: -1, length: 1 }
+  let length = 0
+  for (let index = 0; index < IPV6_GROUPS; index++) {
+    length = groupOf(bytes, index) === 0 ? length + 1 : 0
+    if (length > longest.length) longest = { start: index + 1 - length, length }
+  }
+  return longest
+}
+
+function groupOf(bytes: Uint8Array, index: number): number {
+  return ((bytes[2 * index] ?? 0) << 8) | (bytes[2 * index + 1] ?? 0)
 }
 
 /** True for text such as `::ffff:10.0.0.1`, which {@link parseIp} turns into `10.0.0.1`. */
@@ -122,5 +156,5 @@ export function parseSocketAddress(text: string): SocketAddress {
 }
 
 function ipv4(bytes: Uint8Array): IpAddress {
-  return { family: 'ipv4', text: bytes.join('.'), bytes }
+  return { family: 'ipv4', text: ipText(bytes), bytes }
 }

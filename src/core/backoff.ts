@@ -1,4 +1,4 @@
-/** Exponential backoff with full jitter, as a pure sequence of delays. The caller owns the timer. */
+/** Exponential backoff with jitter, as a pure sequence of delays. The caller owns the timer. */
 import type { Random } from './random.ts'
 
 export interface BackoffOptions {
@@ -6,9 +6,14 @@ export interface BackoffOptions {
   readonly initialMs: number
   /** No delay is longer than this, in milliseconds. */
   readonly maxMs: number
+  /**
+   * What is drawn from the range, which is initialMs × 2^n, capped. `half` (the default): [0.5, 1) of it, so that there is
+   * always a pause. `full`: [0, 1) of it, which spreads many agents best that lost one server at the same moment.
+   */
+  readonly jitter?: 'half' | 'full'
 }
 
-/** Delays drawn from [0.5, 1) × initialMs × 2^n, capped. Jitter keeps many agents from retrying in step. */
+/** Delays that double. Jitter keeps many agents from retrying in step. */
 export class Backoff {
   readonly #random: Random
   readonly #options: BackoffOptions
@@ -28,7 +33,8 @@ export class Backoff {
   nextDelayMs(): number {
     const rangeMs = Math.min(this.#options.maxMs, this.#options.initialMs * 2 ** this.#attempts)
     this.#attempts++
-    return rangeMs * (0.5 + this.#random.next() / 2)
+    const drawn = this.#random.next()
+    return rangeMs * (this.#options.jitter === 'full' ? drawn : 0.5 + drawn / 2)
   }
 
   /** Starts over after a success. */

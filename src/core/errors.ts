@@ -19,6 +19,10 @@ export const ERROR_CODES = [
   'config_unreadable',
   'unsupported',
   'resolution_failed',
+  'unauthenticated',
+  'certificate_untrusted',
+  'credentials_unreadable',
+  'protocol_violation',
   'internal',
 ] as const
 
@@ -68,6 +72,24 @@ const CODE_BY_ERRNO: Readonly<Record<string, ErrorCode>> = {
   ENOBUFS: 'resources_exhausted',
   ENOMEM: 'resources_exhausted',
   EAGAIN: 'resources_exhausted',
+  ENOTFOUND: 'resolution_failed',
+  EAI_AGAIN: 'resolution_failed',
+  // From here on the names are Node's and OpenSSL's for a TLS handshake that failed.
+  ERR_TLS_CERT_ALTNAME_INVALID: 'certificate_untrusted',
+  CERT_HAS_EXPIRED: 'certificate_untrusted',
+  CERT_NOT_YET_VALID: 'certificate_untrusted',
+  CERT_REVOKED: 'certificate_untrusted',
+  CERT_SIGNATURE_FAILURE: 'certificate_untrusted',
+  CERT_UNTRUSTED: 'certificate_untrusted',
+  DEPTH_ZERO_SELF_SIGNED_CERT: 'certificate_untrusted',
+  INVALID_CA: 'certificate_untrusted',
+  INVALID_PURPOSE: 'certificate_untrusted',
+  SELF_SIGNED_CERT_IN_CHAIN: 'certificate_untrusted',
+  UNABLE_TO_GET_ISSUER_CERT: 'certificate_untrusted',
+  UNABLE_TO_GET_ISSUER_CERT_LOCALLY: 'certificate_untrusted',
+  UNABLE_TO_VERIFY_LEAF_SIGNATURE: 'certificate_untrusted',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'protocol_violation',
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'protocol_violation',
 }
 
 /** The code of a thrown value: its errno through the table, its own code if it is an {@link AgentError}. */

@@ -2,6 +2,7 @@
  * Makes endpoints of the workloads behind an ambient service: which of them count, on which port, over which addresses,
  * and how near they are. Pure.
  */
+import { unpackIp } from '../core/packed-ip.ts'
 import { serviceKey } from './workload.ts'
 
 import type { Endpoint, WorkloadLabels } from './endpoint.ts'
@@ -121,7 +122,7 @@ function reachableAddresses(
 function endpointOf({ workload, targetPort, addresses }: Candidate, priority: number): Endpoint {
   return {
     id: `${workload.uid}:${targetPort}`,
-    addresses: addresses.map((ip) => ({ ip, port: targetPort })),
+    addresses: addresses.map((ip) => ({ ip: unpackIp(ip), port: targetPort })),
     weight: workload.capacity,
     priority,
     // The health filter has been applied: what is left counts in full.

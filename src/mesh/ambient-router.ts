@@ -4,9 +4,10 @@
  * to have on mTLS is refused unless the operator permits plain text by name.
  */
 import { formatSocketAddress } from '../core/address.ts'
+import { ipKey, unpackIp } from '../core/packed-ip.ts'
 import { targetPortOf, vantageKey, vantageOf, viewService, workloadLabels } from './ambient-endpoints.ts'
-import { ServiceIndex, WorkloadIndex } from './ambient-index.ts'
-import { PolicyIndex, evaluatePolicies } from './policy.ts'
+import { ServiceAnswers } from './service-answers.ts'
+import { evaluatePolicies } from './policy.ts'
 import { DEFAULT_UPSTREAM_SETTINGS } from './upstream.ts'
 import { serviceKey } from './workload.ts'
 
@@ -27,16 +28,6 @@ export interface AmbientRouterOptions {
   readonly localNode?: string
 }
 
-/** Indexes of one snapshot, and what was answered from it. */
-interface View {
-  readonly snapshot: MeshSnapshot
-  readonly workloads: WorkloadIndex
-  readonly services: ServiceIndex
-  readonly policies: PolicyIndex
-  /** What a service came to, so that an upstream stays the same object while nothing has changed. */
-  readonly answers: Map<string, Upstream | Rejection>
-}
-
 interface Rejection {
   readonly reason: RejectReason
   readonly detail: string
@@ -45,7 +36,7 @@ interface Rejection {
 /** A connection and what the mesh knows of its client. */
 interface Question {
   readonly facts: RouteFacts
-  readonly view: View
+  readonly snapshot: MeshSnapshot
   readonly source: Workload | undefined
 }
 
@@ -61,7 +52,8 @@ export class AmbientRouter implements Router {
   readonly #network: string
   readonly #permitted: ReadonlySet<string>
   readonly #defaultVantage: Vantage
-  #view: View | undefined
+  /** Upstreams are kept, so that one stays the same object while nothing has changed. */
+  readonly #answers = new ServiceAnswers<Upstream | Rejection>()
 
   constructor(deps: { readonly store: MeshStore }, options: AmbientRouterOptions) {
     this.#store = deps.store
@@ -73,7 +65,7 @@ export class AmbientRouter implements Router {
     }
   }
 
-  /** Decides by the snapshot in force. The first call after a change of the mesh costs its size. */
+  /** Decides by the snapshot in force. The first call after a change of a service costs the number of its workloads. */
   plan(facts: RouteFacts): RoutePlan {
     const question = this.#ask(facts)
     const isInbound = facts.listener.direction === 'inbound'
@@ -85,20 +77,20 @@ export class AmbientRouter implements Router {
   isStillAllowed(facts: RouteFacts): boolean {
     if (facts.listener.direction !== 'inbound') return true
     const question = this.#ask(facts)
-    const destination = this.#workloadAt(question.view, facts.destination)
+    const destination = this.#workloadAt(question.snapshot, facts.destination)
     return destination === undefined || decide(question, destination).isAllowed
   }
 
   #ask(facts: RouteFacts): Question {
-    const view = this.#refreshedView()
-    return { facts, view, source: this.#workloadAt(view, facts.client) }
+    const { snapshot } = this.#store
+    return { facts, snapshot, source: this.#workloadAt(snapshot, facts.client) }
   }
 
   #inbound(question: Question): Route {
-    const { facts, view } = question
-    const destination = this.#workloadAt(view, facts.destination)
+    const { facts, snapshot } = question
+    const destination = this.#workloadAt(snapshot, facts.destination)
     if (destination === undefined) return originalDestination(question, 'InboundPassthroughCluster')
-    const service = inboundService(view.snapshot, destination, facts.destination.port)
+    const service = inboundService(snapshot, destination, facts.destination.port)
     const decision = decide(question, destination)
     if (!decision.isAllowed)
       return reject(question, { reason: 'policy_denied', detail: decision.detail }, service)
@@ -107,9 +99,9 @@ export class AmbientRouter implements Router {
 
   /** A service goes before a workload, as in ztunnel: an address may be both. */
   #outbound(question: Question): Route {
-    const { facts, view, source } = question
+    const { facts, snapshot, source } = question
     const address = { network: this.#network, ip: facts.destination.ip }
-    const service = view.services.at(address, source?.namespace)
+    const service = snapshot.serviceIndex.at(address, source?.namespace)
     if (service?.waypoint !== undefined)
       return reject(question, waypointRejection(`service ${serviceKey(service)}`, service.waypoint), service)
     // Passed through, the address still belongs to a workload perhaps, and that may ask for mTLS.
@@ -119,27 +111,32 @@ export class AmbientRouter implements Router {
   }
 
   #toService(question: Question, service: Service): Route {
-    const { view, source, facts } = question
+    const { snapshot, source, facts } = question
     const vantage = source === undefined ? this.#defaultVantage : vantageOf(source)
     const { port } = facts.destination
-    const key = `${serviceKey(service)}:${port} ${vantageKey(vantage, service)}`
     // Ports that the service does not have are not kept: a client could fill the memory with them.
-    const answer = view.answers.get(key) ?? this.#answerFor(view, service, port, vantage)
-    if (service.ports.has(port)) view.answers.set(key, answer)
+    const answer = service.ports.has(port)
+      ? this.#answers.get({ snapshot, service, port, place: vantageKey(vantage, service) }, () =>
+          this.#answerFor(snapshot, service, port, vantage),
+        )
+      : { reason: 'no_route' as const, detail: `service ${serviceKey(service)} has no port ${port}` }
     if ('reason' in answer) return reject(question, answer, service)
     return accept(question, 'upstream', answer, service)
   }
 
-  #answerFor(view: View, service: Service, servicePort: number, vantage: Vantage): Upstream | Rejection {
+  #answerFor(
+    snapshot: MeshSnapshot,
+    service: Service,
+    servicePort: number,
+    vantage: Vantage,
+  ): Upstream | Rejection {
     const key = serviceKey(service)
-    if (!service.ports.has(servicePort))
-      return { reason: 'no_route', detail: `service ${key} has no port ${servicePort}` }
     const answer = viewService({
       service,
       servicePort,
       vantage,
-      members: view.workloads.membersOf(key),
-      hosts: view.snapshot.host,
+      members: snapshot.workloadIndex.membersOf(key),
+      hosts: snapshot.host,
       network: this.#network,
       isPlaintextPermitted: (workload) => this.#isPlaintextPermitted(workload, key),
     })
@@ -150,8 +147,8 @@ export class AmbientRouter implements Router {
   }
 
   #toAddress(question: Question, service: Service | undefined): Route {
-    const { facts, view } = question
-    const workload = this.#workloadAt(view, facts.destination)
+    const { facts, snapshot } = question
+    const workload = this.#workloadAt(snapshot, facts.destination)
     if (workload === undefined) return originalDestination(question, 'PassthroughCluster', { service })
     const name = `workload ${workload.uid}`
     if (workload.waypoint !== undefined)
@@ -162,8 +159,8 @@ export class AmbientRouter implements Router {
     return originalDestination(question, upstreamName, { owner: workload, service })
   }
 
-  #workloadAt(view: View, { ip }: SocketAddress): Workload | undefined {
-    return view.workloads.at({ network: this.#network, ip })
+  #workloadAt(snapshot: MeshSnapshot, { ip }: SocketAddress): Workload | undefined {
+    return snapshot.workloadIndex.at({ network: this.#network, ip })
   }
 
   #isPlaintextPermitted({ uid, namespace }: Workload, service?: string): boolean {
@@ -171,32 +168,11 @@ export class AmbientRouter implements Router {
       this.#permitted.has(name),
     )
   }
-
-  #refreshedView(): View {
-    const { snapshot } = this.#store
-    const held = this.#view
-    if (held?.snapshot === snapshot) return held
-    const before = held?.snapshot
-    const isSameMesh =
-      before?.workload === snapshot.workload &&
-      before.service === snapshot.service &&
-      before.host === snapshot.host
-    this.#view = {
-      snapshot,
-      workloads:
-        held?.snapshot.workload === snapshot.workload ? held.workloads : new WorkloadIndex(snapshot.workload),
-      services:
-        held?.snapshot.service === snapshot.service ? held.services : new ServiceIndex(snapshot.service),
-      policies: held?.snapshot.policy === snapshot.policy ? held.policies : new PolicyIndex(snapshot.policy),
-      answers: held !== undefined && isSameMesh ? held.answers : new Map<string, Upstream | Rejection>(),
-    }
-    return this.#view
-  }
 }
 
-function decide({ facts, view, source }: Question, destination: Workload): PolicyDecision {
+function decide({ facts, snapshot, source }: Question, destination: Workload): PolicyDecision {
   return evaluatePolicies({
-    policies: view.policies,
+    policies: snapshot.policyIndex,
     destination,
     connection: {
       client: facts.client.ip,
@@ -217,9 +193,10 @@ function originalDestination(
 ): Route {
   const { destination } = question.facts
   const { owner, service } = known
+  const asked = ipKey(destination.ip)
   const twins = (owner?.addresses ?? [])
-    .filter(({ text }) => text !== destination.ip.text)
-    .map((ip) => ({ ip, port: destination.port }))
+    .filter((ip) => ipKey(ip) !== asked)
+    .map((ip) => ({ ip: unpackIp(ip), port: destination.port }))
   const upstream: Upstream = {
     ...AMBIENT_SETTINGS,
     name: upstreamName,

@@ -9,8 +9,8 @@ export type DnsLookupFamily = 'auto' | 'v4-only' | 'v6-only' | 'v4-preferred' | 
 /** Where the endpoints of a cluster come from. */
 export type ClusterDiscovery =
   | { readonly kind: 'static'; readonly assignment: LoadAssignment }
-  /** The assignment of that name, delivered apart. */
-  | { readonly kind: 'eds'; readonly assignmentName: string }
+  /** The assignment of that name, delivered apart; absent time limit: 15 s, 0: it is waited for without limit. */
+  | { readonly kind: 'eds'; readonly assignmentName: string; readonly initialFetchTimeoutMs?: number }
   /** `strict-dns`: each address is an endpoint. `logical-dns`: the name is one endpoint with all its addresses. */
   | {
       readonly kind: 'strict-dns' | 'logical-dns'

@@ -8,6 +8,7 @@ import { cidrContains } from '../core/cidr.ts'
 import { policyKey } from './workload.ts'
 
 import type { IpAddress, SocketAddress } from '../core/address.ts'
+import type { PolicyIndex } from './policy-index.ts'
 import type { AuthorizationPolicy, PolicyMatch, StringMatch, Workload } from './workload.ts'
 
 /** A connection as policies see it: the addresses that its two ends really used. */
@@ -31,40 +32,6 @@ export type PolicyDecision = (
 ) & {
   /** Keys of dry-run policies that would have denied. */
   readonly dryRunDenials: readonly string[]
-}
-
-/** The policies of one snapshot by where they apply. Built once; costs the number of policies. */
-export class PolicyIndex {
-  readonly #byKey: ReadonlyMap<string, AuthorizationPolicy>
-  readonly #global: AuthorizationPolicy[] = []
-  readonly #byNamespace = new Map<string, AuthorizationPolicy[]>()
-
-  constructor(policies: ReadonlyMap<string, AuthorizationPolicy>) {
-    this.#byKey = policies
-    for (const policy of policies.values()) {
-      if (policy.scope === 'global') this.#global.push(policy)
-      else if (policy.scope === 'namespace') {
-        const list = this.#byNamespace.get(policy.namespace)
-        if (list === undefined) this.#byNamespace.set(policy.namespace, [policy])
-        else list.push(policy)
-      }
-    }
-  }
-
-  /** The policies that apply to a workload, and the keys that it names and that are not there. */
-  applicableTo(workload: Workload): {
-    readonly policies: ReadonlySet<AuthorizationPolicy>
-    readonly missing: readonly string[]
-  } {
-    const policies = new Set([...(this.#byNamespace.get(workload.namespace) ?? []), ...this.#global])
-    const missing: string[] = []
-    for (const key of workload.authorizationPolicies) {
-      const policy = this.#byKey.get(key)
-      if (policy === undefined) missing.push(key)
-      else policies.add(policy)
-    }
-    return { policies, missing }
-  }
 }
 
 /**

@@ -147,6 +147,14 @@ export class Field {
     return this.value.map((item: unknown, index) => new Field(item, [...this.path, index], this.report))
   }
 
+  /** The value at a key of a map or an index of a list, which need not be there, with its place. */
+  child(key: string | number): Field {
+    const children: readonly (readonly [string, unknown])[] =
+      typeof this.value === 'object' && this.value !== null ? Object.entries(this.value) : []
+    const value = children.find(([name]) => name === String(key))?.[1]
+    return new Field(value, [...this.path, key], this.report)
+  }
+
   /** The entries of a map with arbitrary keys. */
   entries(): readonly (readonly [string, Field])[] {
     if (!isObject(this.value)) {

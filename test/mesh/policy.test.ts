@@ -1,7 +1,8 @@
 import t from 'tap'
 
 import { parseIp } from '../../src/core/address.ts'
-import { PolicyIndex, evaluatePolicies } from '../../src/mesh/policy.ts'
+import { evaluatePolicies } from '../../src/mesh/policy.ts'
+import { MeshStore } from '../../src/mesh/store.ts'
 import { ambientStore } from '../fixtures/ambient-mesh.ts'
 
 import type { PolicyDecision } from '../../src/mesh/policy.ts'
@@ -55,8 +56,12 @@ function decide(
   const source = [...snapshot.workload.values()].find(({ addresses }) =>
     addresses.some(({ text }) => text === client.text),
   )
+  const changed = new MeshStore()
+  changed.apply(
+    Array.from(snapshot.policy.values(), (policy) => ({ kind: 'policy', upsert: change(policy) })),
+  )
   return evaluatePolicies({
-    policies: new PolicyIndex(new Map([...snapshot.policy].map(([key, policy]) => [key, change(policy)]))),
+    policies: changed.snapshot.policyIndex,
     destination,
     connection: {
       client,

@@ -15,33 +15,25 @@ import type { Field, MessageReader } from '../message-reader.ts'
 export const HBONE_PORT = 15_008
 
 const MAX_PORT = 65_535
+const KEY = /^[^/]+\/[^/]+$/
 const ANY_PORT = { min: 0, max: MAX_PORT }
 
 /** A port that can be connected to. */
 export const REAL_PORT = { min: 1, max: MAX_PORT }
-
-/** A service port and the target port behind it, with the place where they stand. */
-export interface PortMapping {
-  readonly servicePort: number
-  /** 0: somebody else says which. */
-  readonly targetPort: number
-  readonly place: Field
-}
 
 /** Reads an IP literal that can be connected to; IPv4-mapped text becomes IPv4 with a warning. */
 export function usableIp(text: string, place: Field): IpAddress | undefined {
   const ip = tryParseIp(text)
   if (ip === undefined) return place.error(`'${text}' is not an IP address; write it as 10.0.0.1 or fd00::1`)
   if (isMappedIpv4Text(text)) place.warn(`'${text}' is IPv4 and is used as ${ip.text}; write ${ip.text}`)
-  return checkReachable(ip, place)
+  const problem = reachabilityProblem(ip)
+  return problem === undefined ? ip : place.error(problem)
 }
 
-/** Refuses an address that names no host by itself. */
-export function checkReachable(ip: IpAddress, place: Field): IpAddress | undefined {
-  if (!isLinkLocalIpv6(ip) || ip.zone !== undefined) return ip
-  return place.error(
-    `${ip.text} is link-local and names no host without its interface; append it, as ${ip.text}%eth0`,
-  )
+/** Why an address names no host by itself. */
+export function reachabilityProblem(ip: IpAddress): string | undefined {
+  if (!isLinkLocalIpv6(ip) || ip.zone !== undefined) return undefined
+  return `${ip.text} is link-local and names no host without its interface; append it, as ${ip.text}%eth0`
 }
 
 /** Reads a prefix, or a bare address as the prefix of just it; an IPv4-mapped one becomes IPv4 with a warning. */
@@ -89,40 +81,43 @@ export function readGateway(field: Field): GatewayAddress | undefined {
     const address = readNetworkAddress(place)
     return address && { kind: 'address', address, hbonePort }
   }
-  const key = checkKey(text, place, 'hostname')
-  return key && { kind: 'hostname', namespace: key.namespace, hostname: key.name, hbonePort }
+  const problem = keyProblem(text, 'hostname')
+  if (problem !== undefined) return place.error(problem)
+  return { kind: 'hostname', namespace: text.slice(0, slash), hostname: rest, hbonePort }
 }
 
-/** Checks the form `namespace/name`; `what` is what its second half is called. */
-export function checkKey(
-  text: string,
-  place: Field,
-  what: 'hostname' | 'name',
-): { readonly namespace: string; readonly name: string } | undefined {
-  const match = /^([^/]+)\/([^/]+)$/.exec(text)
-  if (match?.[1] === undefined || match[2] === undefined)
-    return place.error(`'${text}' must have the form namespace/${what}`)
-  return { namespace: match[1], name: match[2] }
+/** What is wrong with a key that should be `namespace/name`; `what` is what its second half is called. */
+export function keyProblem(text: string, what: 'hostname' | 'name'): string | undefined {
+  return KEY.test(text) ? undefined : `'${text}' must have the form namespace/${what}`
 }
 
 /** Reads a map of service port to target port, as the local file writes ports. */
-export function readPortMap(field: Field | undefined): readonly PortMapping[] {
-  return (field?.entries() ?? []).flatMap(([key, place]) => {
-    const targetPort = place.integer(ANY_PORT)
-    return targetPort === undefined ? [] : [{ servicePort: Number(key), targetPort, place }]
-  })
-}
-
-/** Checks the ranges of both ends and turns the list into a map. */
-export function checkPorts(mappings: readonly PortMapping[]): ReadonlyMap<number, number> {
+export function readPortMap(field: Field | undefined): ReadonlyMap<number, number> {
   const ports = new Map<number, number>()
-  for (const { servicePort, targetPort, place } of mappings) {
-    if (!isPort(servicePort, 1)) place.errorAtKey(`a service port is a whole number from 1 to ${MAX_PORT}`)
-    else if (!isPort(targetPort, 0)) place.error(`a target port is a whole number from 0 to ${MAX_PORT}`)
-    else if (ports.has(servicePort)) place.errorAtKey(`service port ${servicePort} is given twice`)
-    else ports.set(servicePort, targetPort)
+  for (const [key, place] of field?.entries() ?? []) {
+    const servicePort = Number(key)
+    const targetPort = place.integer(ANY_PORT)
+    if (targetPort === undefined) continue
+    const problem = portProblem(ports, servicePort, targetPort)
+    if (problem === undefined) ports.set(servicePort, targetPort)
+    else if (problem.at === 'key') place.errorAtKey(problem.message)
+    else place.error(problem.message)
   }
   return ports
+}
+
+/** What is wrong with a port mapping that is to join `ports`, and whether it is its service port (the key). */
+export function portProblem(
+  ports: ReadonlyMap<number, number>,
+  servicePort: number,
+  targetPort: number,
+): { readonly message: string; readonly at?: 'key' } | undefined {
+  if (!isPort(servicePort, 1))
+    return { message: `a service port is a whole number from 1 to ${MAX_PORT}`, at: 'key' }
+  if (!isPort(targetPort, 0)) return { message: `a target port is a whole number from 0 to ${MAX_PORT}` }
+  return ports.has(servicePort)
+    ? { message: `service port ${servicePort} is given twice`, at: 'key' }
+    : undefined
 }
 
 /**

@@ -1,7 +1,6 @@
 /** Decodes a service of the ambient dialect; as in workload.ts, reading a form and the rules for all forms are apart. */
 import { formatCidr } from '../../core/cidr.ts'
 import {
-  checkPorts,
   readCidr,
   readGateway,
   readNetworkAddress,
@@ -14,12 +13,9 @@ import {
 
 import type { GatewayAddress, NetworkAddress, Service, ServiceLoadBalancing } from '../../mesh/workload.ts'
 import type { Field, MessageReader } from '../message-reader.ts'
-import type { PortMapping } from './network-address.ts'
 
 /** What a form of the message says, before the rules that hold for all forms. */
-export interface ServiceParts extends Omit<Service, 'ports' | 'waypoint'> {
-  readonly ports: readonly PortMapping[]
-  readonly waypoint?: GatewayAddress
+export interface ServiceParts extends Service {
   /** Waypoints that share the service's connections; they take the place of `waypoint`. */
   readonly weightedWaypoints: readonly GatewayAddress[]
 }
@@ -48,13 +44,12 @@ const STANDARD: ServiceLoadBalancing = {
 }
 
 /**
- * Builds the service of `parts`, which stand at `place`: checks its names and ports, and holds a range of one address
- * as an address. Gives `undefined` only where there would be no key; other problems are in the report.
+ * Builds the service of `parts`: checks its names, and holds a range of one address as an address. Gives `undefined` only
+ * where there would be no key; what is wrong beside that is told to `onProblem`.
  */
-export function buildService(parts: ServiceParts, place: Field): Service | undefined {
+export function buildService(parts: ServiceParts, onProblem: (message: string) => void): Service | undefined {
   const { weightedWaypoints, waypoint: plainWaypoint, ...rest } = parts
-  const ports = checkPorts(parts.ports)
-  if (parts.hostname.includes('/')) place.error(`hostname '${parts.hostname}' must not contain '/'`)
+  if (parts.hostname.includes('/')) onProblem(`hostname '${parts.hostname}' must not contain '/'`)
   if (parts.namespace === '' || parts.hostname === '') return undefined
   const ranges = parts.cidrVips.filter(({ cidr }) => !isSingle(cidr))
   const singles = parts.cidrVips
@@ -64,7 +59,6 @@ export function buildService(parts: ServiceParts, place: Field): Service | undef
   const waypoint = weightedWaypoints[0] ?? plainWaypoint
   return {
     ...rest,
-    ports,
     vips: withoutRepetition([...parts.vips, ...singles], ({ network, ip }) => `${network}/${ip.text}`),
     cidrVips: withoutRepetition(ranges, ({ network, cidr }) => `${network}/${formatCidr(cidr)}`),
     ...(waypoint !== undefined && { waypoint }),
@@ -100,7 +94,7 @@ export function decodeLocalService(field: Field): Service | undefined {
   }
   // The endpoints of a service are the workloads that name it; a dump lists them here once more.
   message.finish({ ignored: ['endpoints'] })
-  return buildService(parts, field)
+  return buildService(parts, (problem) => field.error(problem))
 }
 
 function readCidrVip(field: Field): Service['cidrVips'][number] | undefined {

@@ -4,8 +4,7 @@
  */
 import {
   REAL_PORT,
-  checkKey,
-  checkPorts,
+  keyProblem,
   readGateway,
   readPortMap,
   readSpelling,
@@ -17,20 +16,14 @@ import {
 import type { IpAddress } from '../../core/address.ts'
 import type { Locality } from '../../mesh/endpoint.ts'
 import type { Workload } from '../../mesh/workload.ts'
+import type { Path } from '../../core/result.ts'
 import type { Field, MessageReader } from '../message-reader.ts'
-import type { PortMapping } from './network-address.ts'
 
-/** What a form of the message says, before the rules that hold for all forms. Empty texts get their defaults. */
-export interface WorkloadParts extends Omit<Workload, 'capacity' | 'services' | 'authorizationPolicies'> {
-  /** 1 when the form does not say. */
-  readonly capacity: { readonly value: number; readonly place: Field }
-  readonly services: readonly {
-    readonly key: string
-    readonly place: Field
-    readonly ports: readonly PortMapping[]
-  }[]
-  readonly authorizationPolicies: readonly { readonly key: string; readonly place: Field }[]
-}
+/**
+ * What a form of the message says, before the rules that hold for all forms. Empty texts get their defaults; `capacity`
+ * is 1 when the form does not say. Ports and keys have been checked.
+ */
+export type WorkloadParts = Workload
 
 const PROTOCOLS = { TCP: 'tcp', HBONE: 'hbone' } as const
 const NETWORK_MODES = { Standard: 'standard', HostNetwork: 'host-network' } as const
@@ -39,26 +32,25 @@ const WORKLOAD_TYPES = { deployment: 'deployment', cronjob: 'cronjob', pod: 'pod
 const TUNNEL_PROTOCOLS = { NONE: 'none', PROXY: 'proxy' } as const
 const MAX_CAPACITY = 4_294_967_295
 
+/** What is wrong with a workload, and at which of its fields; an empty path is the workload itself. */
+export type OnWorkloadProblem = (path: Path, message: string) => void
+
 /**
- * Builds the workload of `parts`, which stand at `place`: fills in the defaults, checks keys, ports and capacity, and
- * that there is a way to reach it. Gives `undefined` only where there would be no key; other problems are in the report.
+ * Builds the workload of `parts`: fills in the defaults, checks the capacity, and that there is a way to reach it. Gives
+ * `undefined` only where there would be no key; other problems are told to `onProblem`.
  */
-export function buildWorkload(parts: WorkloadParts, place: Field): Workload | undefined {
+export function buildWorkload(parts: WorkloadParts, onProblem: OnWorkloadProblem): Workload | undefined {
   const clusterId = parts.clusterId || 'Kubernetes'
   const uid = parts.uid || (parts.name && `${clusterId}//Pod/${parts.namespace}/${parts.name}`)
-  if (parts.addresses.length === 0 && parts.hostname === '' && parts.networkGateway === undefined) {
-    place.error('a workload needs an address, a hostname or a networkGateway, else nothing reaches it')
-  }
-  const services = new Map<string, ReadonlyMap<number, number>>()
-  for (const service of parts.services) {
-    checkKey(service.key, service.place, 'hostname')
-    services.set(service.key, checkPorts(service.ports))
-  }
-  for (const policy of parts.authorizationPolicies) checkKey(policy.key, policy.place, 'name')
-  const { value: capacity, place: capacityPlace } = parts.capacity
+  const { capacity } = parts
+  if (parts.addresses.length === 0 && parts.hostname === '' && parts.networkGateway === undefined)
+    onProblem([], 'a workload needs an address, a hostname or a networkGateway, else nothing reaches it')
   if (!Number.isInteger(capacity) || capacity < 1 || capacity > MAX_CAPACITY)
-    capacityPlace.error(`capacity is a whole number from 1 to ${MAX_CAPACITY}, not ${capacity}`)
-  if (uid === '') return place.error('a workload needs a uid, or a name to derive it from')
+    onProblem(['capacity'], `capacity is a whole number from 1 to ${MAX_CAPACITY}, not ${capacity}`)
+  if (uid === '') {
+    onProblem([], 'a workload needs a uid, or a name to derive it from')
+    return undefined
+  }
   return {
     ...parts,
     uid,
@@ -66,10 +58,23 @@ export function buildWorkload(parts: WorkloadParts, place: Field): Workload | un
     trustDomain: parts.trustDomain || 'cluster.local',
     serviceAccount: parts.serviceAccount || 'default',
     addresses: withoutRepetition(parts.addresses),
-    capacity,
-    services,
-    authorizationPolicies: parts.authorizationPolicies.map(({ key }) => key),
   }
+}
+
+/** Checks the key of each service that a workload belongs to. */
+export function checkServiceKeys(keys: Iterable<string>, onProblem: OnWorkloadProblem): void {
+  for (const key of keys) {
+    const problem = keyProblem(key, 'hostname')
+    if (problem !== undefined) onProblem(['services', key], problem)
+  }
+}
+
+/** Checks the key of each policy that a workload names. */
+export function checkPolicyKeys(keys: readonly string[], onProblem: OnWorkloadProblem): void {
+  keys.forEach((key, index) => {
+    const problem = keyProblem(key, 'name')
+    if (problem !== undefined) onProblem(['authorization_policies', index], problem)
+  })
 }
 
 /** Decodes an entry of the local file's `workloads`. */
@@ -83,6 +88,9 @@ export function decodeLocalWorkload(field: Field): Workload | undefined {
     networkGateway: networkGateway && readGateway(networkGateway),
   }
   const applicationTunnel = readApplicationTunnel(message)
+  const services = message.take('services')
+  const policies = message.take('authorization_policies')
+  const capacity = message.take('capacity')
   const parts: WorkloadParts = {
     uid: takeText(message, 'uid'),
     name: takeText(message, 'name'),
@@ -103,21 +111,24 @@ export function decodeLocalWorkload(field: Field): Workload | undefined {
     isHostNetwork: takeSpelling(message, 'network_mode', NETWORK_MODES) === 'host-network',
     isNativeTunnel: message.take('native_tunnel')?.boolean() ?? false,
     locality: readLocality(message.takeMessage('locality', 'Locality')),
-    capacity: readCapacity(message),
-    services: (message.take('services')?.entries() ?? []).map(([key, place]) => ({
-      key,
-      place,
-      ports: readPortMap(place),
-    })),
-    authorizationPolicies: message
-      .takeList('authorization_policies')
-      .map((item) => ({ key: item.string() ?? '', place: item })),
+    // Out of range is told once, by the rules; what is no number is told here and counts as absent.
+    capacity: capacity?.number({ min: -Infinity, max: Infinity }) ?? 1,
+    services: new Map((services?.entries() ?? []).map(([key, place]) => [key, readPortMap(place)])),
+    authorizationPolicies: (policies?.list() ?? []).map((item) => item.string() ?? ''),
     ...(gateways.waypoint !== undefined && { waypoint: gateways.waypoint }),
     ...(gateways.networkGateway !== undefined && { networkGateway: gateways.networkGateway }),
     ...(applicationTunnel !== undefined && { applicationTunnel }),
   }
   message.finish()
-  return buildWorkload(parts, field)
+  const places = { services, authorization_policies: policies, capacity }
+  const onProblem: OnWorkloadProblem = ([name, key], problem) => {
+    const place = Object.entries(places).find(([known]) => known === name)?.[1]
+    const placeOfKey = key === undefined ? place : place?.child(key)
+    ;(placeOfKey ?? field).error(problem)
+  }
+  checkServiceKeys(parts.services.keys(), onProblem)
+  checkPolicyKeys(parts.authorizationPolicies, onProblem)
+  return buildWorkload(parts, onProblem)
 }
 
 /** Reads a Locality; a part that is absent is empty. */
@@ -135,13 +146,6 @@ export function readLocality(message: MessageReader | undefined): Locality {
 function readIp(place: Field): IpAddress | undefined {
   const text = place.string()
   return text === undefined ? undefined : usableIp(text, place)
-}
-
-function readCapacity(message: MessageReader): WorkloadParts['capacity'] {
-  const place = message.take('capacity')
-  // Out of range is told once, by buildWorkload; what is no number is told here and counts as absent.
-  const value = place?.number({ min: -Infinity, max: Infinity }) ?? 1
-  return { value, place: place ?? message.field }
 }
 
 function readApplicationTunnel(message: MessageReader): Workload['applicationTunnel'] {
@@ -163,5 +167,8 @@ function takeSpelling<Value extends string>(
 }
 
 function withoutRepetition(addresses: readonly IpAddress[]): readonly IpAddress[] {
+  const [first, second] = addresses
+  // Nearly always one address per family, which need no look.
+  if (addresses.length < 2 || (addresses.length === 2 && first?.family !== second?.family)) return addresses
   return [...new Map(addresses.map((ip) => [ip.text, ip])).values()]
 }

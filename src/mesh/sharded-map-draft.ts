@@ -1,0 +1,60 @@
+/** Makes the successor of a {@link ShardedMap}: copies a shard when it is first written to, and shares the others. */
+import { SHARD_COUNT, SPLIT_SIZE, ShardedMap, shardIndex } from './sharded-map.ts'
+
+export class ShardedMapDraft<Key extends string | number, Value> {
+  readonly #base: ShardedMap<Key, Value>
+  #shards: ReadonlyMap<Key, Value>[]
+  /** Copies that are this draft's own, by shard. */
+  #copies: (Map<Key, Value> | undefined)[] = []
+  #size: number
+
+  constructor(base: ShardedMap<Key, Value>) {
+    this.#base = base
+    this.#shards = [...base.shards]
+    this.#size = base.size
+  }
+
+  get(key: Key): Value | undefined {
+    return this.#shards[shardIndex(this.#shards.length, key)]?.get(key)
+  }
+
+  set(key: Key, value: Value): void {
+    const shard = this.#writable(key)
+    const sizeBefore = shard.size
+    shard.set(key, value)
+    this.#size += shard.size - sizeBefore
+    if (this.#shards.length === 1 && this.#size > SPLIT_SIZE) this.#split()
+  }
+
+  delete(key: Key): void {
+    const index = shardIndex(this.#shards.length, key)
+    if (this.#shards[index]?.has(key) !== true) return
+    this.#writable(key).delete(key)
+    this.#size--
+  }
+
+  /** The successor, or the base itself when nothing has been written. The draft must not be written to afterwards. */
+  seal(): ShardedMap<Key, Value> {
+    if (this.#copies.length === 0) return this.#base
+    return this.#size === 0 ? new ShardedMap() : new ShardedMap(this.#shards)
+  }
+
+  #writable(key: Key): Map<Key, Value> {
+    const index = shardIndex(this.#shards.length, key)
+    let copy = this.#copies[index]
+    if (copy === undefined) {
+      copy = new Map(this.#shards[index])
+      this.#copies[index] = copy
+      this.#shards[index] = copy
+    }
+    return copy
+  }
+
+  #split(): void {
+    const shards = Array.from({ length: SHARD_COUNT }, () => new Map<Key, Value>())
+    for (const shard of this.#shards)
+      for (const [key, value] of shard) shards[shardIndex(SHARD_COUNT, key)]?.set(key, value)
+    this.#shards = [...shards]
+    this.#copies = shards
+  }
+}

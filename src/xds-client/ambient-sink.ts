@@ -1,0 +1,134 @@
+/**
+ * Turns responses of the ambient dialect into changes of the mesh: one response is one batch. What cannot be decoded is
+ * rejected by name, the last good version of it stays, and the rest applies.
+ */
+import { policyKey, serviceKey } from '../mesh/workload.ts'
+import { TYPE_URLS } from './discovery.ts'
+import { decodeUpdate } from './resource-decoding.ts'
+
+import type { Result } from '../core/result.ts'
+import type { MeshStore, MeshUpdate, MeshUpsert, ResourceKind } from '../mesh/store.ts'
+import type { AuthorizationPolicy } from '../mesh/workload.ts'
+import type { Rejection, TypeUpdate, UpdateSink } from './discovery.ts'
+import type { DecodingDeps, ResourceReader } from './resource-decoding.ts'
+
+/** What an istio.workload.Address is: a workload or a service. */
+export type AddressUpsert = Extract<MeshUpsert, { readonly kind: 'workload' | 'service' }>
+
+export interface AmbientDecoders {
+  readonly address: (value: Uint8Array) => Result<AddressUpsert>
+  readonly authorization: (value: Uint8Array) => Result<AuthorizationPolicy>
+}
+
+/** What a response says about addresses, for whoever has asked for some of them by name or alias. */
+export interface AddressAnswer {
+  /** Resources that are there, whether they could be decoded or not. */
+  readonly found: readonly { readonly name: string; readonly aliases: readonly string[] }[]
+  /** Names that are gone, or that there is nothing of. */
+  readonly missing: readonly string[]
+}
+
+export interface AmbientSinkDeps extends DecodingDeps {
+  readonly store: MeshStore
+  readonly decoders: AmbientDecoders
+  /** Called when a response about addresses is in force. */
+  readonly answered?: (answer: AddressAnswer) => void
+}
+
+export class AmbientSink implements UpdateSink {
+  readonly #deps: AmbientSinkDeps
+  readonly #addresses: ResourceReader<AddressUpsert>
+  readonly #policies: ResourceReader<AuthorizationPolicy>
+  readonly #addressNames: NameLedger
+  readonly #policyNames: NameLedger
+
+  constructor(deps: AmbientSinkDeps) {
+    this.#deps = deps
+    const { store, decoders } = deps
+    const common = { peekName: () => '', hasOwnName: false }
+    this.#addresses = { ...common, decode: decoders.address, nameOf: addressKey }
+    this.#policies = { ...common, decode: decoders.authorization, nameOf: policyKey }
+    this.#addressNames = new NameLedger(store, ['workload', 'service'])
+    this.#policyNames = new NameLedger(store, ['policy'])
+  }
+
+  async apply(update: TypeUpdate): Promise<readonly Rejection[]> {
+    switch (update.typeUrl) {
+      case TYPE_URLS.address:
+        return await this.#applyAddresses(update)
+      case TYPE_URLS.authorization:
+        return await this.#applyPolicies(update)
+      default:
+        return [{ name: '', problems: [`nothing of type ${update.typeUrl} is kept here`] }]
+    }
+  }
+
+  async #applyAddresses(update: TypeUpdate): Promise<readonly Rejection[]> {
+    const { resources, rejections } = await decodeUpdate(this.#deps, update, this.#addresses)
+    this.#deps.store.apply([
+      ...update.removed.flatMap((name) => this.#addressNames.free(name)),
+      ...resources.flatMap(({ name, value }) => [
+        ...this.#addressNames.assign(name, { kind: value.kind, key: addressKey(value) }),
+        value,
+      ]),
+    ])
+    this.#deps.answered?.({ found: update.resources, missing: update.removed })
+    return rejections
+  }
+
+  async #applyPolicies(update: TypeUpdate): Promise<readonly Rejection[]> {
+    const { resources, rejections } = await decodeUpdate(this.#deps, update, this.#policies)
+    this.#deps.store.apply([
+      ...update.removed.flatMap((name) => this.#policyNames.free(name)),
+      ...resources.flatMap(({ name, value }): MeshUpdate[] => [
+        ...this.#policyNames.assign(name, { kind: 'policy', key: policyKey(value) }),
+        { kind: 'policy', upsert: value },
+      ]),
+    ])
+    return rejections
+  }
+}
+
+interface HeldResource {
+  readonly kind: ResourceKind
+  readonly key: string
+}
+
+/** What the names of a control plane stand for in the store, so that a removal by name knows what it removes. */
+class NameLedger {
+  readonly #store: MeshStore
+  readonly #kinds: readonly ResourceKind[]
+  /** Names that are not keys. Those of istiod are keys, so that nothing is kept for them. */
+  readonly #renamed = new Map<string, HeldResource>()
+
+  constructor(store: MeshStore, kinds: readonly ResourceKind[]) {
+    this.#store = store
+    this.#kinds = kinds
+  }
+
+  /** Makes a name stand for a resource, and says how to remove what it stood for when that was another one. */
+  assign(name: string, next: HeldResource): readonly MeshUpdate[] {
+    const held = this.#heldBy(name)
+    const removals = held?.kind === next.kind && held.key === next.key ? [] : this.free(name)
+    if (name !== next.key) this.#renamed.set(name, next)
+    return removals
+  }
+
+  /** Says how to remove what a name stands for: nothing for one that there is nothing of. */
+  free(name: string): readonly MeshUpdate[] {
+    const held = this.#heldBy(name)
+    this.#renamed.delete(name)
+    return held === undefined ? [] : [{ kind: held.kind, remove: held.key }]
+  }
+
+  #heldBy(name: string): HeldResource | undefined {
+    const renamed = this.#renamed.get(name)
+    if (renamed !== undefined) return renamed
+    const kind = this.#kinds.find((each) => this.#store.snapshot[each].has(name))
+    return kind && { kind, key: name }
+  }
+}
+
+function addressKey(address: AddressUpsert): string {
+  return address.kind === 'workload' ? address.upsert.uid : serviceKey(address.upsert)
+}

@@ -1,0 +1,219 @@
+/**
+ * The messages of the xDS transport on the wire: requests of both protocols are written, responses read. Resources stay
+ * encoded, as views into the response. Written by hand, because a response of 100,000 resources is read in one go.
+ *
+ * https://github.com/envoyproxy/data-plane-api/blob/main/envoy/service/discovery/v3/discovery.proto
+ */
+import protobuf from 'protobufjs/minimal.js'
+
+import { errorMessage } from '../core/errors.ts'
+import { tag, writeMessage, writeNode, writeText } from './node-message.ts'
+
+import type { Result } from '../core/result.ts'
+import type { EncodedResource } from './discovery.ts'
+import type { DiscoveryNode } from './node-message.ts'
+
+/** `sotw`: every response is the whole state of its type. `delta`: it is what changed. */
+export type XdsMode = 'sotw' | 'delta'
+
+/** Why a response was rejected: google.rpc.Status. Its presence makes a request a NACK. */
+export interface ErrorDetail {
+  readonly code: number
+  readonly message: string
+}
+
+/** A request of the state-of-the-world protocol. */
+export interface SotwRequest {
+  readonly typeUrl: string
+  readonly node?: DiscoveryNode
+  readonly version: string
+  readonly names: readonly string[]
+  readonly nonce: string
+  readonly error?: ErrorDetail
+}
+
+/** A request of the delta protocol. */
+export interface DeltaRequest {
+  readonly typeUrl: string
+  readonly node?: DiscoveryNode
+  readonly subscribe?: Iterable<string>
+  readonly unsubscribe?: Iterable<string>
+  /** Name to version, of what the client still has from an earlier stream. */
+  readonly initialVersions?: Iterable<readonly [string, string]>
+  readonly nonce?: string
+  readonly error?: ErrorDetail
+}
+
+/** A response of either protocol. */
+export interface DiscoveryResponse {
+  readonly typeUrl: string
+  readonly version: string
+  readonly nonce: string
+  readonly resources: readonly EncodedResource[]
+  /** Empty in the state-of-the-world protocol. */
+  readonly removed: readonly string[]
+  /** What the control plane calls itself; empty when it does not say. */
+  readonly controlPlane: string
+}
+
+const LENGTH_DELIMITED = 2
+const NO_BYTES: Uint8Array = new Uint8Array(0)
+const NO_ALIASES: readonly string[] = []
+
+/** Writes envoy.service.discovery.v3.DiscoveryRequest. */
+export function encodeSotwRequest(request: SotwRequest): Uint8Array {
+  const writer = protobuf.Writer.create()
+  const { node, error } = request
+  writeText(writer, 1, request.version)
+  if (node !== undefined)
+    writeMessage(writer, 2, () => {
+      writeNode(writer, node)
+    })
+  writeList(writer, 3, request.names)
+  writeText(writer, 4, request.typeUrl)
+  writeText(writer, 5, request.nonce)
+  writeError(writer, 6, error)
+  return writer.finish()
+}
+
+/** Writes envoy.service.discovery.v3.DeltaDiscoveryRequest. */
+export function encodeDeltaRequest(request: DeltaRequest): Uint8Array {
+  const writer = protobuf.Writer.create()
+  const { node, error } = request
+  if (node !== undefined)
+    writeMessage(writer, 1, () => {
+      writeNode(writer, node)
+    })
+  writeText(writer, 2, request.typeUrl)
+  writeList(writer, 3, request.subscribe ?? [])
+  writeList(writer, 4, request.unsubscribe ?? [])
+  for (const [name, version] of request.initialVersions ?? [])
+    writeMessage(writer, 5, () => {
+      writeText(writer, 1, name)
+      writeText(writer, 2, version)
+    })
+  writeText(writer, 6, request.nonce ?? '')
+  writeError(writer, 7, error)
+  return writer.finish()
+}
+
+function writeList(writer: protobuf.Writer, field: number, texts: Iterable<string>): void {
+  for (const text of texts) writer.uint32(tag(field, LENGTH_DELIMITED)).string(text)
+}
+
+function writeError(writer: protobuf.Writer, field: number, error: ErrorDetail | undefined): void {
+  if (error === undefined) return
+  writeMessage(writer, field, () => {
+    if (error.code !== 0) writer.uint32(tag(1, 0)).int32(error.code)
+    writeText(writer, 2, error.message)
+  })
+}
+
+/** Reads a response. Bytes that are no such message are a problem that says where; linear in their number. */
+export function decodeResponse(mode: XdsMode, bytes: Uint8Array): Result<DiscoveryResponse> {
+  try {
+    return { ok: true, value: mode === 'delta' ? readDelta(bytes) : readSotw(bytes) }
+  } catch (reason) {
+    const message = `not a discovery response: ${errorMessage(reason)} in ${bytes.length} bytes`
+    return { ok: false, problems: [{ path: [], severity: 'error', message }] }
+  }
+}
+
+function readSotw(bytes: Uint8Array): DiscoveryResponse {
+  const resources: EncodedResource[] = []
+  const texts = { version: '', typeUrl: '', nonce: '', controlPlane: '' }
+  readFields(bytes, (field, reader) => {
+    if (field === 1) texts.version = reader.string()
+    else if (field === 2)
+      resources.push({ name: '', version: '', aliases: NO_ALIASES, ...readAny(reader.bytes()) })
+    else if (field === 4) texts.typeUrl = reader.string()
+    else if (field === 5) texts.nonce = reader.string()
+    else if (field === 6) texts.controlPlane = readFirstText(reader.bytes())
+    else return false
+    return true
+  })
+  return { ...texts, resources, removed: [] }
+}
+
+function readDelta(bytes: Uint8Array): DiscoveryResponse {
+  const resources: EncodedResource[] = []
+  const removed: string[] = []
+  const texts = { version: '', typeUrl: '', nonce: '', controlPlane: '' }
+  readFields(bytes, (field, reader) => {
+    if (field === 1) texts.version = reader.string()
+    else if (field === 2) resources.push(readResource(reader.bytes()))
+    else if (field === 4) texts.typeUrl = reader.string()
+    else if (field === 5) texts.nonce = reader.string()
+    else if (field === 6) removed.push(reader.string())
+    else if (field === 7) texts.controlPlane = readFirstText(reader.bytes())
+    // ResourceName, whose first field is the name.
+    else if (field === 8) removed.push(readFirstText(reader.bytes()))
+    else return false
+    return true
+  })
+  return { ...texts, resources, removed }
+}
+
+function readResource(bytes: Uint8Array): EncodedResource {
+  let version = ''
+  let name = ''
+  let longName = ''
+  let aliases: string[] | undefined
+  let any = { typeUrl: '', value: NO_BYTES }
+  readFields(bytes, (field, reader) => {
+    if (field === 1) version = reader.string()
+    else if (field === 2) any = readAny(reader.bytes())
+    else if (field === 3) name = reader.string()
+    else if (field === 4) (aliases ??= []).push(reader.string())
+    else if (field === 8) longName = readFirstText(reader.bytes())
+    else return false
+    return true
+  })
+  return {
+    name: name === '' ? longName : name,
+    version,
+    aliases: aliases ?? NO_ALIASES,
+    typeUrl: any.typeUrl,
+    value: any.value,
+  }
+}
+
+function readAny(bytes: Uint8Array): { readonly typeUrl: string; readonly value: Uint8Array } {
+  let typeUrl = ''
+  let value: Uint8Array = NO_BYTES
+  readFields(bytes, (field, reader) => {
+    if (field === 1) typeUrl = reader.string()
+    else if (field === 2) value = reader.bytes()
+    else return false
+    return true
+  })
+  return { typeUrl, value }
+}
+
+/**
+ * The text in field 1 of a message: the name of a listener, a cluster and an assignment, of a ControlPlane and a
+ * ResourceName. Empty when there is none.
+ *
+ * @throws {Error} when the bytes are no message
+ */
+export function readFirstText(bytes: Uint8Array): string {
+  let text = ''
+  readFields(bytes, (field, reader) => {
+    if (field !== 1) return false
+    text = reader.string()
+    return true
+  })
+  return text
+}
+
+/** Calls `read` at each length-delimited field, which answers false for one that it leaves; all others are skipped. */
+function readFields(bytes: Uint8Array, read: (field: number, reader: protobuf.Reader) => boolean): void {
+  const reader = protobuf.Reader.create(bytes)
+  while (reader.pos < reader.len) {
+    const key = reader.uint32()
+    const field = key >>> 3
+    const wireType = key & 7
+    if (field === 0) throw new RangeError(`field number 0 at byte ${reader.pos}`)
+    if (wireType !== LENGTH_DELIMITED || !read(field, reader)) reader.skipType(wireType)
+  }
+}

@@ -1,0 +1,255 @@
+/**
+ * Turns responses of the Envoy dialect into changes of the mesh, in the order that keeps connections served, and says
+ * which assignments the clusters need. What cannot be decoded is rejected by name, the last good version of it stays,
+ * and the rest applies.
+ */
+import { TYPE_URLS } from './discovery.ts'
+import { EnvoyResources } from './envoy-resources.ts'
+import { decodeUpdate } from './resource-decoding.ts'
+import { nameInField1 } from './resource-name.ts'
+
+import type { Timer } from '../core/clock.ts'
+import type { Result } from '../core/result.ts'
+import type { Cluster, LoadAssignment } from '../mesh/cluster.ts'
+import type { Listener } from '../mesh/listener.ts'
+import type { MeshStore, MeshUpdate } from '../mesh/store.ts'
+import type { Rejection, TypeUpdate, UpdateSink } from './discovery.ts'
+import type { DecodingDeps, ResourceReader } from './resource-decoding.ts'
+
+/** A resource, and which of its fields were read over because they mean nothing here. */
+export interface DecodedResource<Value> {
+  readonly value: Value
+  readonly ignoredFields: readonly string[]
+}
+
+/** istio's NameTable: the names that a DNS proxy answers, with their addresses. */
+export type NameTable = ReadonlyMap<string, readonly string[]>
+
+type Decode<Value> = (value: Uint8Array) => Result<DecodedResource<Value>>
+
+export interface EnvoyDecoders {
+  readonly cluster: Decode<Cluster>
+  readonly assignment: Decode<LoadAssignment>
+  readonly listener: Decode<Listener>
+  readonly nameTable: Decode<NameTable>
+}
+
+/** Whoever asks the control plane for resources by name. */
+export interface NamedInterest {
+  /** Wants these names of a type and no others. */
+  setNames(typeUrl: string, names: readonly string[]): void
+  /** Wants these names too; those that are wanted already are asked for again. */
+  subscribe(typeUrl: string, names: readonly string[]): void
+}
+
+export interface EnvoySinkDeps extends DecodingDeps {
+  readonly store: MeshStore
+  readonly decoders: EnvoyDecoders
+  readonly interest: NamedInterest
+}
+
+type Readers<Values> = { readonly [Kind in keyof Values]: ResourceReader<DecodedResource<Values[Kind]>> }
+type EnvoyReaders = Readers<{
+  cluster: Cluster
+  assignment: LoadAssignment
+  listener: Listener
+  nameTable: NameTable
+}>
+
+/** What a response holds. */
+interface ReadUpdate<Value> {
+  /** Of all resources, those that were rejected too. */
+  readonly names: readonly string[]
+  readonly values: readonly Value[]
+  readonly rejections: readonly Rejection[]
+}
+
+export class EnvoySink implements UpdateSink {
+  readonly #deps: EnvoySinkDeps
+  readonly #resources = new EnvoyResources()
+  readonly #readers: EnvoyReaders
+  /** By type and name. */
+  readonly #ignored = new Map<string, Map<string, readonly string[]>>()
+  #assignmentNames: ReadonlySet<string> = new Set()
+  #nameTable: NameTable | undefined
+  #timer: Timer | undefined
+  #isClosed = false
+
+  constructor(deps: EnvoySinkDeps) {
+    this.#deps = deps
+    this.#readers = readersOf(deps.decoders, this.#resources)
+  }
+
+  /** The latest; absent until the control plane has sent one. */
+  get nameTable(): NameTable | undefined {
+    return this.#nameTable
+  }
+
+  /** What was read over in the resources of a type, by name; resources without such fields are left out. */
+  ignoredFields(typeUrl: string): ReadonlyMap<string, readonly string[]> {
+    return this.#ignoredFieldsOf(typeUrl)
+  }
+
+  async apply(update: TypeUpdate): Promise<readonly Rejection[]> {
+    switch (update.typeUrl) {
+      case TYPE_URLS.cluster:
+        return await this.#applyClusters(update)
+      case TYPE_URLS.assignment:
+        return await this.#applyAssignments(update)
+      case TYPE_URLS.listener:
+        return await this.#applyListeners(update)
+      case TYPE_URLS.nameTable:
+        return await this.#applyNameTable(update)
+      default:
+        return [{ name: '', problems: [`nothing of type ${update.typeUrl} is kept here`] }]
+    }
+  }
+
+  /** Waits for nothing any more; what is in force stays. Idempotent. */
+  close(): void {
+    this.#isClosed = true
+    this.#timer?.cancel()
+  }
+
+  async #applyClusters(update: TypeUpdate): Promise<readonly Rejection[]> {
+    const resources = this.#resources
+    const read = await this.#read(update, this.#readers.cluster)
+    const removed = goneNames(update, read, resources.clusterNames)
+    const renewed = read.values.filter((cluster) => !resources.isLatestCluster(cluster))
+    const known = resources.assignmentNames
+    this.#commit(resources.updateClusters({ upserts: read.values, removed }, this.#nowMs()))
+    this.#forgetIgnored(update.typeUrl, removed)
+    // An unchanged set of names asks for nothing, and a changed cluster waits for its assignment to come again.
+    const again = renewed.flatMap(({ discovery }) =>
+      discovery.kind === 'eds' && known.has(discovery.assignmentName) ? [discovery.assignmentName] : [],
+    )
+    if (again.length > 0) this.#deps.interest.subscribe(TYPE_URLS.assignment, again)
+    return read.rejections
+  }
+
+  async #applyAssignments(update: TypeUpdate): Promise<readonly Rejection[]> {
+    const { values, rejections } = await this.#read(update, this.#readers.assignment)
+    const change = { upserts: values, removed: update.removed }
+    this.#commit(this.#resources.updateAssignments(change, this.#nowMs()))
+    return rejections
+  }
+
+  async #applyListeners(update: TypeUpdate): Promise<readonly Rejection[]> {
+    const read = await this.#read(update, this.#readers.listener)
+    const removed = goneNames(update, read, this.#resources.listenerNames)
+    this.#commit(this.#resources.updateListeners({ upserts: read.values, removed }, this.#nowMs()))
+    this.#forgetIgnored(update.typeUrl, removed)
+    return read.rejections
+  }
+
+  async #applyNameTable(update: TypeUpdate): Promise<readonly Rejection[]> {
+    const { resources, rejections } = await decodeUpdate(this.#deps, update, this.#readers.nameTable)
+    this.#nameTable = resources.at(-1)?.value.value ?? this.#nameTable
+    return rejections
+  }
+
+  /** Decodes a response and keeps what it ignored. */
+  async #read<Value>(
+    update: TypeUpdate,
+    reader: ResourceReader<DecodedResource<Value>>,
+  ): Promise<ReadUpdate<Value>> {
+    const { resources, rejections } = await decodeUpdate(this.#deps, update, reader)
+    const ignored = this.#ignoredFieldsOf(update.typeUrl)
+    for (const { name, value } of resources) {
+      if (value.ignoredFields.length === 0) ignored.delete(name)
+      else ignored.set(name, value.ignoredFields)
+    }
+    return {
+      names: [...resources, ...rejections].map(({ name }) => name),
+      values: resources.map(({ value }) => value.value),
+      rejections,
+    }
+  }
+
+  #commit(changes: readonly MeshUpdate[]): void {
+    this.#deps.store.apply(changes)
+    this.#wait()
+    const { assignmentNames } = this.#resources
+    if (isSameSet(assignmentNames, this.#assignmentNames)) return
+    this.#assignmentNames = assignmentNames
+    const ignored = this.#ignoredFieldsOf(TYPE_URLS.assignment)
+    this.#forgetIgnored(
+      TYPE_URLS.assignment,
+      [...ignored.keys()].filter((name) => !assignmentNames.has(name)),
+    )
+    this.#deps.interest.setNames(TYPE_URLS.assignment, [...assignmentNames])
+  }
+
+  #wait(): void {
+    this.#timer?.cancel()
+    this.#timer = undefined
+    const { nextDueMs } = this.#resources
+    if (nextDueMs === undefined || this.#isClosed) return
+    this.#timer = this.#deps.clock.setTimer(Math.max(0, nextDueMs - this.#nowMs()), () => {
+      this.#commit(this.#resources.settle(this.#nowMs()))
+    })
+  }
+
+  #ignoredFieldsOf(typeUrl: string): Map<string, readonly string[]> {
+    let ignored = this.#ignored.get(typeUrl)
+    if (ignored === undefined) {
+      ignored = new Map()
+      this.#ignored.set(typeUrl, ignored)
+    }
+    return ignored
+  }
+
+  #forgetIgnored(typeUrl: string, names: readonly string[]): void {
+    const ignored = this.#ignoredFieldsOf(typeUrl)
+    for (const name of names) ignored.delete(name)
+  }
+
+  #nowMs(): number {
+    return this.#deps.clock.nowMs()
+  }
+}
+
+function readersOf(decoders: EnvoyDecoders, resources: EnvoyResources): EnvoyReaders {
+  const named = {
+    nameOf: ({ value: { name } }: DecodedResource<{ readonly name: string }>) => name,
+    hasOwnName: true,
+  }
+  // Comparing with what is held belongs to the slices of decoding: for a whole state it takes as long.
+  return {
+    cluster: {
+      ...named,
+      peekName: nameInField1,
+      decode: (bytes) => map(decoders.cluster(bytes), (cluster) => resources.knownCluster(cluster)),
+    },
+    assignment: { ...named, peekName: nameInField1, decode: decoders.assignment },
+    listener: {
+      ...named,
+      peekName: nameInField1,
+      decode: (bytes) => map(decoders.listener(bytes), (listener) => resources.knownListener(listener)),
+    },
+    nameTable: { nameOf: () => '', hasOwnName: false, peekName: () => '', decode: decoders.nameTable },
+  }
+}
+
+function map<Value>(
+  result: Result<DecodedResource<Value>>,
+  change: (value: Value) => Value,
+): Result<DecodedResource<Value>> {
+  return result.ok ? { ok: true, value: { ...result.value, value: change(result.value.value) } } : result
+}
+
+/** What is gone: what a delta says, and of a whole state what is not in it. */
+function goneNames(
+  { isWholeState, removed }: TypeUpdate,
+  { names }: ReadUpdate<unknown>,
+  held: readonly string[],
+): readonly string[] {
+  if (!isWholeState) return removed
+  const present = new Set(names)
+  // A damaged resource without a name may be any of those that seem to be gone.
+  return present.has('') ? [] : held.filter((name) => !present.has(name))
+}
+
+function isSameSet(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
+  return a.size === b.size && [...a].every((name) => b.has(name))
+}
