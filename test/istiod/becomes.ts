@@ -5,8 +5,8 @@ import { eventually } from '../fixtures/eventually.ts'
 
 import type { Test } from 'tap'
 
-/** From the call of kubectl to the agent, on processors that others use too. */
-const TIMEOUT_MS = 20_000
+/** After an outage the next try of the agent may be half a minute away. */
+const TIMEOUT_MS = 40_000
 
 /** Asserts that what `read` gives becomes `expected`; the failure shows what it was last. */
 export async function becomes<Value>(
