@@ -93,6 +93,9 @@ require_tools
 mkdir -p "$CACHE"
 scratch=$(mktemp -d "$CACHE/build.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
-[ $# -gt 0 ] || mapfile -t versions < <(known_versions)
-for version in "${@:-${versions[@]}}"; do build_istio "$version"; done
+if [ $# -eq 0 ]; then
+  mapfile -t versions < <(known_versions)
+  set -- "${versions[@]}"
+fi
+for version; do build_istio "$version"; done
 build_kubernetes
