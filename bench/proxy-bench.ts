@@ -1,7 +1,7 @@
 /** twinstack against other proxies: all of them in one lab, every figure of all of them in the same minutes. */
 import os from 'node:os'
 
-import { readDescriptorLimit } from '../src/agent/process-stats.ts'
+import { readDescriptorLimit } from '../src/agent/metrics/process-stats.ts'
 import { Lab } from './lab/lab.ts'
 import { measureBulk } from './measures/bulk.ts'
 import { measureConnections, measureSetup } from './measures/connections.ts'

@@ -3,13 +3,13 @@ import { readFileSync } from 'node:fs'
 
 import t from 'tap'
 
-import { METRICS, TRAFFIC_LABELS } from '../src/agent/metrics-schema.ts'
-import { renderSettingsTable } from '../src/agent/settings-table.ts'
+import { METRICS, TRAFFIC_LABELS } from '../src/agent/metrics/metrics-schema.ts'
+import { renderSettingsTable } from '../src/agent/settings/settings-table.ts'
 import { ERROR_CODES } from '../src/core/errors.ts'
 import { CLOSE_REASONS } from '../src/proxy/close-reason.ts'
 import { ATTEMPT_RESULTS, FALLBACK_REASONS } from '../src/proxy/connection-record.ts'
 
-import type { MetricFamily } from '../src/agent/metrics-schema.ts'
+import type { MetricFamily } from '../src/agent/metrics/metrics-schema.ts'
 
 /** The rows of the table under a heading, without its head. */
 function tableUnder(text: string, heading: string): readonly string[] {

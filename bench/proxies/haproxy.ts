@@ -1,7 +1,7 @@
 /** HAProxy with one thread and splice. It has fixed servers, which spares it the question where a connection goes. */
 import path from 'node:path'
 
-import { readDescriptorLimit } from '../../src/agent/process-stats.ts'
+import { readDescriptorLimit } from '../../src/agent/metrics/process-stats.ts'
 import { hasCommand, runCommand } from '../lab/command.ts'
 import { fixedPorts, fixedRoutes } from './fixed-ports.ts'
 

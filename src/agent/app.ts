@@ -2,18 +2,18 @@
  * The composition root: builds every part of a running agent from a configuration, starts them in order, and ends them
  * in reverse. The only place that knows all of them.
  */
-import { AccessLogWriter, openAccessLogSink } from './access-log.ts'
-import { AdminViews } from './admin-views.ts'
-import { combineObservers } from './connection-observers.ts'
+import { AccessLogWriter, openAccessLogSink } from './access-log/access-log.ts'
+import { AdminViews } from './admin/admin-views.ts'
+import { combineObservers } from './access-log/connection-observers.ts'
 import { DataPlane } from './data-plane.ts'
-import { Metrics } from './metrics.ts'
-import { OperatorPorts } from './operator-ports.ts'
-import { ProcessStats } from './process-stats.ts'
-import { RecordCollector } from './record-collector.ts'
-import { Readiness, connectionLimitCheck, requiredFamiliesCheck } from './readiness.ts'
+import { Metrics } from './metrics/metrics.ts'
+import { OperatorPorts } from './admin/operator-ports.ts'
+import { ProcessStats } from './metrics/process-stats.ts'
+import { RecordCollector } from './access-log/record-collector.ts'
+import { Readiness, connectionLimitCheck, requiredFamiliesCheck } from './admin/readiness.ts'
 import { Shutdown } from './shutdown.ts'
 import { VERSION } from './version.ts'
-import { WorkloadMetrics } from './workload-metrics.ts'
+import { WorkloadMetrics } from './metrics/workload-metrics.ts'
 
 import type { Clock } from '../core/clock.ts'
 import type { ConnectionObserver } from '../proxy/connection-record.ts'
@@ -42,7 +42,7 @@ export interface AppDeps {
 /** Starts an agent. Resolves when every listener has been tried once and the operator's ports are open. */
 export async function startApp(deps: AppDeps, configuration: Configuration): Promise<App> {
   const { clock } = deps
-  const { settings, logger, engine, store, sourceStatus, mesh, source } = configuration
+  const { settings, logger, engine, store, mesh, feed } = configuration
   const processStats = new ProcessStats()
   const accessLog = new AccessLogWriter(
     { clock, logger, open: openAccessLogSink },
@@ -59,7 +59,7 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
       refresh: () => records.refresh(),
       workloads: workloadMetrics,
       unhealthyEndpoints: () => proxy.unhealthyEndpoints(),
-      source: () => sourceStatus.read(),
+      source: () => feed.read(),
       process: processStats,
       engine,
       workerRestarts: () => proxy.workerRestarts,
@@ -76,6 +76,7 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
     () => (shutdown.isDraining ? [{ name: 'draining', detail: 'the agent was asked to end' }] : []),
   ])
   const starting = readiness.begin('proxy')
+  const configuring = readiness.begin('configuration')
   const views = new AdminViews({ clock, store, proxy }, { settings, mesh, version: VERSION })
   const ports = new OperatorPorts(
     {
@@ -101,9 +102,10 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
     }
   })
 
-  if (source === undefined) store.apply(mesh.resources)
-  else source.start(mesh)
+  feed.start()
   await ports.start()
+  await feed.firstState
+  configuring()
   await dataPlane.start()
   starting()
   return {
@@ -114,7 +116,7 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
       accessLog.reopen()
     },
     close: async () => {
-      source?.close()
+      await feed.close()
       stopWatching()
       await dataPlane.close()
       await ports.close()

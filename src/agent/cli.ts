@@ -5,7 +5,7 @@ import { errorMessage } from '../core/errors.ts'
 import { runAgent } from './commands/run-agent.ts'
 import { runDemo } from './commands/run-demo.ts'
 import { runValidate } from './commands/run-validate.ts'
-import { renderSettingsHelp, settingFlags } from './settings-table.ts'
+import { renderSettingsHelp, settingFlags } from './settings/settings-table.ts'
 import { VERSION } from './version.ts'
 
 import type { CommandContext, RunCommand } from './commands/command.ts'

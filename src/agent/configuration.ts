@@ -3,19 +3,21 @@ import { readFile } from 'node:fs/promises'
 
 import { MeshStore } from '../mesh/store.ts'
 import { instanceIpsOf } from './data-plane.ts'
-import { autoCapabilities, chooseEngine, logEngine } from './engine-choice.ts'
+import { autoCapabilities, chooseEngine, logEngine } from './engine/engine-choice.ts'
 import { AgentLogger, stderrDestination } from './logging.ts'
-import { loadInlineMesh, loadMeshFile } from './mesh-file.ts'
-import { unmetDemands } from './engine-demands.ts'
-import { MeshFileSource, fileSystem } from './mesh-file-source.ts'
-import { MESH_FILE_PATH } from './proxy-config.ts'
-import { readSettings } from './settings.ts'
-import { SourceStatus } from './source-status.ts'
+import { loadInlineMesh, loadMeshFile } from './source/mesh-file.ts'
+import { unmetDemands } from './engine/engine-demands.ts'
+import { loadedFeed } from './source/mesh-feed.ts'
+import { MeshFileSource, fileSystem } from './source/mesh-file-source.ts'
+import { MESH_FILE_PATH } from './settings/proxy-config.ts'
+import { readSettings } from './settings/settings.ts'
+import { SourceStatus } from './source/source-status.ts'
 
 import type { Clock } from '../core/clock.ts'
-import type { Engine } from './engine.ts'
-import type { LoadedMesh, MeshFileOutcome } from './mesh-file.ts'
-import type { Settings, SettingsInput } from './settings.ts'
+import type { Engine } from './engine/engine.ts'
+import type { MeshFeed } from './source/mesh-feed.ts'
+import type { LoadedMesh, MeshFileOutcome } from './source/mesh-file.ts'
+import type { Settings, SettingsInput } from './settings/settings.ts'
 
 /** What an app starts with. */
 export interface Configuration {
@@ -23,10 +25,9 @@ export interface Configuration {
   readonly logger: AgentLogger
   readonly engine: Engine
   readonly store: MeshStore
-  readonly sourceStatus: SourceStatus
+  /** What was loaded before the start. */
   readonly mesh: LoadedMesh
-  /** Absent for a mesh that is no file. */
-  readonly source?: MeshFileSource
+  readonly feed: MeshFeed
 }
 
 export type ConfigurationResult =
@@ -56,20 +57,21 @@ export async function loadConfiguration(
   const unmet = unmetDemands(first.value, engine.capabilities)
   if (unmet.length > 0) return { ok: false, errors: unmet }
   const store = new MeshStore()
-  const sourceStatus = new SourceStatus({ store })
-  const source = fileSourceOf(first.value, {
+  const status = new SourceStatus({ store })
+  const file = fileSourceOf(first.value, {
     ...deps,
     ...fileSystem,
     store,
     logger,
     capabilities: engine.capabilities,
     loaded: (result) => {
-      sourceStatus.loaded(result)
+      status.loaded(result)
     },
   })
-  const outcome = source === undefined ? textOutcome(first.value) : await source.load()
-  if (outcome.mesh === undefined) return { ok: false, errors: [...outcome.errors, ...outcome.warnings] }
-  if (outcome.mesh.dialect === 'ambient' && !engine.capabilities.originalDestination.isAvailable) {
+  const outcome = file === undefined ? textOutcome(first.value) : await file.load()
+  const { mesh } = outcome
+  if (mesh === undefined) return { ok: false, errors: [...outcome.errors, ...outcome.warnings] }
+  if (mesh.dialect === 'ambient' && !engine.capabilities.originalDestination.isAvailable) {
     const { reason } = engine.capabilities.originalDestination
     return {
       ok: false,
@@ -79,7 +81,7 @@ export async function loadConfiguration(
     }
   }
 
-  const settings = withBootstrap(settingsInput, first.value, outcome.mesh)
+  const settings = withBootstrap(settingsInput, first.value, mesh)
   for (const line of [...settings.warnings, ...outcome.warnings]) logger.log('warn', line)
   if (outcome.ignoredFields.length > 0) {
     logger.log('info', `fields without effect on a TCP proxy: ${outcome.ignoredFields.join(', ')}`)
@@ -93,9 +95,14 @@ export async function loadConfiguration(
       logger,
       engine,
       store,
-      sourceStatus,
-      mesh: outcome.mesh,
-      ...(source && { source }),
+      mesh,
+      feed: loadedFeed(mesh, {
+        status,
+        file,
+        apply: () => {
+          store.apply(mesh.resources)
+        },
+      }),
     },
   }
 }
@@ -110,6 +117,7 @@ function fileSourceOf(
     case 'ambient-file':
       return new MeshFileSource(deps, { path: settings.source.path, dialect: 'ambient' })
     case 'ambient-text':
+    case 'control-plane':
     case 'none':
       return undefined
   }
@@ -131,7 +139,14 @@ async function meshFileErrors(
 
 function textOutcome(settings: Settings): MeshFileOutcome {
   if (settings.source.kind === 'ambient-text') return loadInlineMesh('LOCAL_XDS', settings.source.text)
-  throw new TypeError('settings without a source of configuration are refused before')
+  if (settings.source.kind === 'control-plane')
+    return {
+      errors: ['XDS_ADDRESS: no control plane can be used yet'],
+      files: [],
+      warnings: [],
+      ignoredFields: [],
+    }
+  throw new TypeError(`no mesh is loaded from ${settings.source.kind}`)
 }
 
 /**

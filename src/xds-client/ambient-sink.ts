@@ -4,16 +4,14 @@
  */
 import { policyKey, serviceKey } from '../mesh/workload.ts'
 import { TYPE_URLS } from './discovery.ts'
-import { decodeUpdate } from './resource-decoding.ts'
+import { decodeUpdate, inSlices } from './resource-decoding.ts'
 
 import type { Result } from '../core/result.ts'
-import type { MeshStore, MeshUpdate, MeshUpsert, ResourceKind } from '../mesh/store.ts'
+import type { MeshDraft, MeshStore, MeshUpdate, ResourceKind } from '../mesh/store.ts'
 import type { AuthorizationPolicy } from '../mesh/workload.ts'
 import type { Rejection, TypeUpdate, UpdateSink } from './discovery.ts'
-import type { DecodingDeps, ResourceReader } from './resource-decoding.ts'
-
-/** What an istio.workload.Address is: a workload or a service. */
-export type AddressUpsert = Extract<MeshUpsert, { readonly kind: 'workload' | 'service' }>
+import type { SliceDeps } from './resource-decoding.ts'
+import type { AddressUpsert } from './resources/wire-address.ts'
 
 export interface AmbientDecoders {
   readonly address: (value: Uint8Array) => Result<AddressUpsert>
@@ -28,7 +26,7 @@ export interface AddressAnswer {
   readonly missing: readonly string[]
 }
 
-export interface AmbientSinkDeps extends DecodingDeps {
+export interface AmbientSinkDeps extends SliceDeps {
   readonly store: MeshStore
   readonly decoders: AmbientDecoders
   /** Called when a response about addresses is in force. */
@@ -37,19 +35,13 @@ export interface AmbientSinkDeps extends DecodingDeps {
 
 export class AmbientSink implements UpdateSink {
   readonly #deps: AmbientSinkDeps
-  readonly #addresses: ResourceReader<AddressUpsert>
-  readonly #policies: ResourceReader<AuthorizationPolicy>
   readonly #addressNames: NameLedger
   readonly #policyNames: NameLedger
 
   constructor(deps: AmbientSinkDeps) {
     this.#deps = deps
-    const { store, decoders } = deps
-    const common = { peekName: () => '', hasOwnName: false }
-    this.#addresses = { ...common, decode: decoders.address, nameOf: addressKey }
-    this.#policies = { ...common, decode: decoders.authorization, nameOf: policyKey }
-    this.#addressNames = new NameLedger(store, ['workload', 'service'])
-    this.#policyNames = new NameLedger(store, ['policy'])
+    this.#addressNames = new NameLedger(deps.store, ['workload', 'service'])
+    this.#policyNames = new NameLedger(deps.store, ['policy'])
   }
 
   async apply(update: TypeUpdate): Promise<readonly Rejection[]> {
@@ -64,28 +56,36 @@ export class AmbientSink implements UpdateSink {
   }
 
   async #applyAddresses(update: TypeUpdate): Promise<readonly Rejection[]> {
-    const { resources, rejections } = await decodeUpdate(this.#deps, update, this.#addresses)
-    this.#deps.store.apply([
-      ...update.removed.flatMap((name) => this.#addressNames.free(name)),
-      ...resources.flatMap(({ name, value }) => [
-        ...this.#addressNames.assign(name, { kind: value.kind, key: addressKey(value) }),
-        value,
-      ]),
-    ])
+    const names = this.#addressNames
+    const draft = await this.#draftOf(update, names)
+    const reader = { decode: this.#deps.decoders.address }
+    const rejections = await decodeUpdate(this.#deps, update, reader, ({ name, value }) => {
+      draft.stage([...names.assign(name, { kind: value.kind, key: addressKey(value) }), value])
+    })
+    draft.commit()
     this.#deps.answered?.({ found: update.resources, missing: update.removed })
     return rejections
   }
 
   async #applyPolicies(update: TypeUpdate): Promise<readonly Rejection[]> {
-    const { resources, rejections } = await decodeUpdate(this.#deps, update, this.#policies)
-    this.#deps.store.apply([
-      ...update.removed.flatMap((name) => this.#policyNames.free(name)),
-      ...resources.flatMap(({ name, value }): MeshUpdate[] => [
-        ...this.#policyNames.assign(name, { kind: 'policy', key: policyKey(value) }),
-        { kind: 'policy', upsert: value },
-      ]),
-    ])
+    const names = this.#policyNames
+    const draft = await this.#draftOf(update, names)
+    const reader = { decode: this.#deps.decoders.authorization }
+    const rejections = await decodeUpdate(this.#deps, update, reader, ({ name, value }) => {
+      const removals = names.assign(name, { kind: 'policy', key: policyKey(value) })
+      draft.stage([...removals, { kind: 'policy', upsert: value }])
+    })
+    draft.commit()
     return rejections
+  }
+
+  /** A change of the mesh that so far removes what the update does. */
+  async #draftOf(update: TypeUpdate, names: NameLedger): Promise<MeshDraft> {
+    const draft = this.#deps.store.draft()
+    await inSlices(this.#deps, update.removed, (name) => {
+      draft.stage(names.free(name))
+    })
+    return draft
   }
 }
 

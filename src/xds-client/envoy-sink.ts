@@ -6,7 +6,6 @@
 import { TYPE_URLS } from './discovery.ts'
 import { EnvoyResources } from './envoy-resources.ts'
 import { decodeUpdate } from './resource-decoding.ts'
-import { nameInField1 } from './resource-name.ts'
 
 import type { Timer } from '../core/clock.ts'
 import type { Result } from '../core/result.ts'
@@ -14,7 +13,8 @@ import type { Cluster, LoadAssignment } from '../mesh/cluster.ts'
 import type { Listener } from '../mesh/listener.ts'
 import type { MeshStore, MeshUpdate } from '../mesh/store.ts'
 import type { Rejection, TypeUpdate, UpdateSink } from './discovery.ts'
-import type { DecodingDeps, ResourceReader } from './resource-decoding.ts'
+import type { ResourceReader, SliceDeps } from './resource-decoding.ts'
+import type { NameTable } from './resources/name-table.ts'
 
 /** A resource, and which of its fields were read over because they mean nothing here. */
 export interface DecodedResource<Value> {
@@ -22,16 +22,13 @@ export interface DecodedResource<Value> {
   readonly ignoredFields: readonly string[]
 }
 
-/** istio's NameTable: the names that a DNS proxy answers, with their addresses. */
-export type NameTable = ReadonlyMap<string, readonly string[]>
-
 type Decode<Value> = (value: Uint8Array) => Result<DecodedResource<Value>>
 
 export interface EnvoyDecoders {
   readonly cluster: Decode<Cluster>
   readonly assignment: Decode<LoadAssignment>
   readonly listener: Decode<Listener>
-  readonly nameTable: Decode<NameTable>
+  readonly nameTable: (value: Uint8Array) => Result<NameTable>
 }
 
 /** Whoever asks the control plane for resources by name. */
@@ -42,19 +39,17 @@ export interface NamedInterest {
   subscribe(typeUrl: string, names: readonly string[]): void
 }
 
-export interface EnvoySinkDeps extends DecodingDeps {
+export interface EnvoySinkDeps extends SliceDeps {
   readonly store: MeshStore
   readonly decoders: EnvoyDecoders
   readonly interest: NamedInterest
 }
 
-type Readers<Values> = { readonly [Kind in keyof Values]: ResourceReader<DecodedResource<Values[Kind]>> }
-type EnvoyReaders = Readers<{
-  cluster: Cluster
-  assignment: LoadAssignment
-  listener: Listener
-  nameTable: NameTable
-}>
+interface EnvoyReaders {
+  readonly cluster: ResourceReader<DecodedResource<Cluster>>
+  readonly assignment: ResourceReader<DecodedResource<LoadAssignment>>
+  readonly listener: ResourceReader<DecodedResource<Listener>>
+}
 
 /** What a response holds. */
 interface ReadUpdate<Value> {
@@ -143,9 +138,9 @@ export class EnvoySink implements UpdateSink {
   }
 
   async #applyNameTable(update: TypeUpdate): Promise<readonly Rejection[]> {
-    const { resources, rejections } = await decodeUpdate(this.#deps, update, this.#readers.nameTable)
-    this.#nameTable = resources.at(-1)?.value.value ?? this.#nameTable
-    return rejections
+    return await decodeUpdate(this.#deps, update, { decode: this.#deps.decoders.nameTable }, ({ value }) => {
+      this.#nameTable = value
+    })
   }
 
   /** Decodes a response and keeps what it ignored. */
@@ -153,17 +148,21 @@ export class EnvoySink implements UpdateSink {
     update: TypeUpdate,
     reader: ResourceReader<DecodedResource<Value>>,
   ): Promise<ReadUpdate<Value>> {
-    const { resources, rejections } = await decodeUpdate(this.#deps, update, reader)
     const ignored = this.#ignoredFieldsOf(update.typeUrl)
-    for (const { name, value } of resources) {
-      if (value.ignoredFields.length === 0) ignored.delete(name)
-      else ignored.set(name, value.ignoredFields)
-    }
-    return {
-      names: [...resources, ...rejections].map(({ name }) => name),
-      values: resources.map(({ value }) => value.value),
-      rejections,
-    }
+    const names: string[] = []
+    const values: Value[] = []
+    const rejections = await decodeUpdate(
+      this.#deps,
+      update,
+      reader,
+      ({ name, value: { value, ignoredFields } }) => {
+        names.push(name)
+        values.push(value)
+        if (ignoredFields.length === 0) ignored.delete(name)
+        else ignored.set(name, ignoredFields)
+      },
+    )
+    return { names: [...names, ...rejections.map(({ name }) => name)], values, rejections }
   }
 
   #commit(changes: readonly MeshUpdate[]): void {
@@ -210,24 +209,18 @@ export class EnvoySink implements UpdateSink {
 }
 
 function readersOf(decoders: EnvoyDecoders, resources: EnvoyResources): EnvoyReaders {
-  const named = {
-    nameOf: ({ value: { name } }: DecodedResource<{ readonly name: string }>) => name,
-    hasOwnName: true,
-  }
+  const nameOf = ({ value }: DecodedResource<{ readonly name: string }>): string => value.name
   // Comparing with what is held belongs to the slices of decoding: for a whole state it takes as long.
   return {
     cluster: {
-      ...named,
-      peekName: nameInField1,
+      nameOf,
       decode: (bytes) => map(decoders.cluster(bytes), (cluster) => resources.knownCluster(cluster)),
     },
-    assignment: { ...named, peekName: nameInField1, decode: decoders.assignment },
+    assignment: { nameOf, decode: decoders.assignment },
     listener: {
-      ...named,
-      peekName: nameInField1,
+      nameOf,
       decode: (bytes) => map(decoders.listener(bytes), (listener) => resources.knownListener(listener)),
     },
-    nameTable: { nameOf: () => '', hasOwnName: false, peekName: () => '', decode: decoders.nameTable },
   }
 }
 

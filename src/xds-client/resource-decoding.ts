@@ -1,17 +1,18 @@
 /**
- * Decodes the resources of one update, in slices that leave the event loop its turns, and sorts out what cannot be
+ * Goes through the resources of one update in slices that leave the event loop its turns, and sorts out what cannot be
  * decoded. The stream has sorted out what the response contradicts itself about; what the resources mean is the sinks'.
  */
 import { formatPath } from '../core/result.ts'
+import { resourceName } from './response-check.ts'
 
 import type { Clock } from '../core/clock.ts'
 import type { Problem, Result } from '../core/result.ts'
 import type { EncodedResource, Rejection, TypeUpdate } from './discovery.ts'
 
-/** How long decoding may hold the event loop before it yields. */
+/** How long the event loop is held before it gets its turn. */
 export const SLICE_MS = 8
 
-export interface DecodingDeps {
+export interface SliceDeps {
   readonly clock: Clock
   /** Resolves in a later turn of the event loop, after those who wait for theirs. */
   readonly nextTurn: () => Promise<void>
@@ -20,12 +21,8 @@ export interface DecodingDeps {
 /** How to read the resources of one type. */
 export interface ResourceReader<Value> {
   readonly decode: (value: Uint8Array) => Result<Value>
-  /** What a resource calls itself. */
-  readonly nameOf: (value: Value) => string
-  /** The same of one that cannot be decoded; empty when nothing says. */
-  readonly peekName: (value: Uint8Array) => string
-  /** True: what calls itself otherwise than the response does is not accepted. */
-  readonly hasOwnName: boolean
+  /** What a resource calls itself; absent: it has no name of its own, or one that says nothing. */
+  readonly nameOf?: (value: Value) => string
 }
 
 /** A resource that can be used, and the name under which it came. */
@@ -34,42 +31,48 @@ export interface NamedValue<Value> {
   readonly value: Value
 }
 
-export interface DecodedUpdate<Value> {
-  readonly resources: readonly NamedValue<Value>[]
-  readonly rejections: readonly Rejection[]
-}
-
-/** Decodes an update. Nothing of it is applied, so that it can be applied as one step. */
-export async function decodeUpdate<Value>(
-  { clock, nextTurn }: DecodingDeps,
-  update: TypeUpdate,
-  reader: ResourceReader<Value>,
-): Promise<DecodedUpdate<Value>> {
-  const resources: NamedValue<Value>[] = []
-  const rejections: Rejection[] = []
+/** Does the work for each item, and yields when a slice is over. */
+export async function inSlices<Item>(
+  { clock, nextTurn }: SliceDeps,
+  items: Iterable<Item>,
+  work: (item: Item) => void,
+): Promise<void> {
   let sliceEndMs = clock.nowMs() + SLICE_MS
-  for (const resource of update.resources) {
+  for (const item of items) {
     if (clock.nowMs() >= sliceEndMs) {
       await nextTurn()
       sliceEndMs = clock.nowMs() + SLICE_MS
     }
+    work(item)
+  }
+}
+
+/** Decodes an update in slices: `take` is called with what is good of it; the rest is returned. */
+export async function decodeUpdate<Value>(
+  deps: SliceDeps,
+  update: TypeUpdate,
+  reader: ResourceReader<Value>,
+  take: (resource: NamedValue<Value>) => void,
+): Promise<readonly Rejection[]> {
+  const rejections: Rejection[] = []
+  await inSlices(deps, update.resources, (resource) => {
     const decoded = decodeResource(resource, reader)
     if ('problems' in decoded) rejections.push(decoded)
-    else resources.push(decoded)
-  }
-  return { resources, rejections }
+    else take(decoded)
+  })
+  return rejections
 }
 
 function decodeResource<Value>(
-  { name, value }: EncodedResource,
-  reader: ResourceReader<Value>,
+  resource: EncodedResource,
+  { decode, nameOf }: ResourceReader<Value>,
 ): NamedValue<Value> | Rejection {
-  const result = reader.decode(value)
-  if (!result.ok) return { name: name || reader.peekName(value), problems: describeProblems(result.problems) }
-  const ownName = reader.nameOf(result.value)
-  if (reader.hasOwnName && name !== '' && name !== ownName)
-    return { name, problems: [`calls itself '${ownName}'; both names must be the same`] }
-  return { name: name || ownName, value: result.value }
+  const name = resourceName(resource)
+  const result = decode(resource.value)
+  if (!result.ok) return { name, problems: describeProblems(result.problems) }
+  const ownName = nameOf?.(result.value) ?? name
+  if (name !== ownName) return { name, problems: [`calls itself '${ownName}'; both names must be the same`] }
+  return { name, value: result.value }
 }
 
 function describeProblems(problems: readonly Problem[]): readonly string[] {

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs'
 import path from 'node:path'
 
 import { DEMO_CONFIG_PATH } from '../../src/agent/demo/demo.ts'
-import { renderSettingsHelp } from '../../src/agent/settings-table.ts'
+import { renderSettingsHelp } from '../../src/agent/settings/settings-table.ts'
 import { PACKAGE_ROOT } from '../../src/agent/version.ts'
 import { bootstrapText, clusterOf, listenerOn, writeFile } from '../fixtures/envoy-files.ts'
 import { runProgram } from '../fixtures/program.ts'
@@ -21,7 +21,7 @@ interface Expected {
 
 const HELP =
   /^usage: twinstack COMMAND\n\n {2}agent .*\n {2}demo .*\n {2}validate .*\n {2}version .*\n {2}help /
-const SOURCES = 'this build reads files; set LOCAL_XDS_PATH or LOCAL_XDS, or start with -c FILE'
+const SOURCES = 'set XDS_ADDRESS, LOCAL_XDS_PATH or LOCAL_XDS, or start with -c FILE'
 
 const COMMANDS: readonly (readonly [args: string, expected: Expected, options?: ProgramOptions])[] = [
   ['', { code: 0, stdout: HELP, stderr: '' }],

@@ -9,6 +9,7 @@ import { hasCommand } from '../../bench/lab/command.ts'
 import { LineProcess } from '../../bench/lab/line-process.ts'
 import { buildLoadPrograms } from '../../bench/lab/load-programs.ts'
 import { ServerProgram } from '../../bench/lab/server-program.ts'
+import { eventually } from '../fixtures/eventually.ts'
 import { freePort } from '../fixtures/loopback.ts'
 
 import type { Test } from 'tap'
@@ -48,6 +49,8 @@ if (!(await hasCommand('gcc'))) {
   t.test('both ends of requests count the same', async (t) => {
     const { server, port } = await startServer(t, 'echo')
     const client = await startClient(t, 'requests', port, 3)
+    // More than one request for each connection: the client has had answers.
+    await eventually('requests go round', async () => (await server.counts()).receivedBytes > 10 * 3 * 64)
     const counts = await client.stop()
     const seen = await server.counts()
     t.ok(counts.completed > 0)
@@ -66,6 +69,9 @@ if (!(await hasCommand('gcc'))) {
       const { server, port } = await startServer(t, service)
       const client = await startClient(t, load, port, 2)
       const first = await client.mark()
+      const received = async (): Promise<number> =>
+        load === 'send' ? (await server.counts()).receivedBytes : (await client.mark()).receivedBytes
+      await eventually(`${load} moves bytes`, async () => (await received()) > 0)
       const second = await client.stop()
       const bytes = load === 'send' ? (await server.counts()).receivedBytes : second.receivedBytes
       t.ok(bytes > 0, `${load}: ${bytes} bytes`)

@@ -2,7 +2,7 @@
 import t from 'tap'
 
 import { FAMILIES } from '../../src/core/family.ts'
-import { UNSUPPORTED_VARIABLES } from '../../src/agent/settings-schema.ts'
+import { UNSUPPORTED_VARIABLES } from '../../src/agent/settings/settings-schema.ts'
 import { ENGINES, forEachEngine } from '../fixtures/engines.ts'
 import { eventually } from '../fixtures/eventually.ts'
 import { REDIRECT_ALL, VIRTUAL_INBOUND, startNamespaceProxy } from '../fixtures/namespace-proxy.ts'

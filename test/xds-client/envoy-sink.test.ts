@@ -244,6 +244,9 @@ t.test('a damaged resource without a name in a whole state takes nothing for gon
   await serveWeb(sink)
   await sink.apply(clusters({ broken: true }, DB))
   t.strictSame(clusterNames(store), ['db', 'web'])
+  const [rejection] = await sink.apply(clusters({ ...WEB, broken: true }))
+  t.equal(rejection?.name, 'web', 'one that has its name is there, and the others are gone')
+  t.strictSame(clusterNames(store), ['web'])
   await sink.apply(listeners({ broken: true }))
   t.strictSame(targets(store), ['web'])
 })
@@ -267,6 +270,7 @@ t.test('keeps the latest name table', async (t) => {
   await sink.apply(wholeState(NDS, [{ 'a.shop': ['10.96.0.1'] }]))
   await sink.apply(wholeState(NDS, [{ 'a.shop': ['10.96.0.1'], 'b.shop': ['10.96.0.2', 'fd00:96::2'] }]))
   t.equal(sink.nameTable?.size, 2)
+  t.strictSame(sink.nameTable?.get('b.shop')?.ips, ['10.96.0.2', 'fd00:96::2'])
   t.match(await sink.apply(wholeState('type.googleapis.com/other', [])), [{ problems: [/nothing of type/] }])
 })
 

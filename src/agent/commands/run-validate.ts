@@ -1,11 +1,11 @@
 /** `twinstack validate`: every problem of a file with its place, or one line that it is fine. */
 import { systemClock } from '../../core/clock.ts'
-import { autoCapabilities } from '../engine-choice.ts'
-import { loadMeshFile } from '../mesh-file.ts'
-import { fileSystem } from '../mesh-file-source.ts'
+import { autoCapabilities } from '../engine/engine-choice.ts'
+import { loadMeshFile } from '../source/mesh-file.ts'
+import { fileSystem } from '../source/mesh-file-source.ts'
 
 import type { CommandContext, Flags } from './command.ts'
-import type { LoadedMesh } from '../mesh-file.ts'
+import type { LoadedMesh } from '../source/mesh-file.ts'
 
 /** Resolves with 1 when the file would be refused. Warnings are printed and do not refuse it. */
 export async function runValidate(context: CommandContext, flags: Flags): Promise<number> {

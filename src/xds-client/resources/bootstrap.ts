@@ -7,6 +7,7 @@ import { DecodeReport, rootField } from '../message-reader.ts'
 import { ipOf, readAddress } from './address.ts'
 import { decodeBindConfig } from './bind-config.ts'
 import { decodeCluster } from './cluster.ts'
+import { decodeControlPlaneCluster, decodeDynamicResources } from './dynamic-resources.ts'
 import { decodeListener } from './listener.ts'
 import { decodeLoadAssignment } from './load-assignment.ts'
 import { readAny } from './typed-config.ts'
@@ -15,6 +16,7 @@ import type { SocketAddress } from '../../core/address.ts'
 import type { Cluster, LoadAssignment } from '../../mesh/cluster.ts'
 import type { Listener } from '../../mesh/listener.ts'
 import type { Field, MessageReader } from '../message-reader.ts'
+import type { AdsConfig, ControlPlaneCluster } from './dynamic-resources.ts'
 
 /** Who the proxy says it is. */
 export interface BootstrapNode {
@@ -30,6 +32,14 @@ export interface AssignmentFile {
   readonly assignmentNames: readonly string[]
 }
 
+/** The control plane of a bootstrap, and what comes from there. */
+export interface BootstrapControlPlane extends Pick<
+  AdsConfig,
+  'protocol' | 'metadata' | 'hasListeners' | 'hasClusters'
+> {
+  readonly cluster: ControlPlaneCluster
+}
+
 /** What an Envoy bootstrap says, as far as it concerns this proxy. */
 export interface EnvoyBootstrap {
   readonly node: BootstrapNode
@@ -37,12 +47,13 @@ export interface EnvoyBootstrap {
   readonly listeners: readonly Listener[]
   readonly clusters: readonly Cluster[]
   readonly assignmentFiles: readonly AssignmentFile[]
+  /** Absent: everything is in the file. */
+  readonly controlPlane?: BootstrapControlPlane
 }
 
 const ASSIGNMENT = 'envoy.config.endpoint.v3.ClusterLoadAssignment'
 const OWN_RESOLVER = 'names are resolved by the resolver of the machine; remove it'
-const NO_CONTROL_PLANE =
-  'this build has no control plane connection; write listeners and clusters under static_resources, and endpoints in a file named by path_config_source'
+const OTHER_SOURCE = 'the control plane is the one of dynamic_resources.ads_config; remove it'
 
 /** Decodes a bootstrap; `bootstrap` is there when the report has no errors. */
 export function decodeBootstrap(
@@ -54,7 +65,9 @@ export function decodeBootstrap(
   const node = decodeNode(message)
   const admin = decodeAdmin(message)
   const defaultSourceAddresses = decodeClusterManager(message)
-  const resources = decodeStaticResources(message, defaultSourceAddresses)
+  const dynamic = message.takeMessage('dynamic_resources', 'DynamicResources')
+  const ads = dynamic && decodeDynamicResources(dynamic)
+  const resources = decodeStaticResources(message, { defaultSourceAddresses, ads })
   finishBootstrap(message)
   if (report.hasErrors) return { report }
   return { report, bootstrap: { node, ...(admin !== undefined && { admin }), ...resources } }
@@ -97,13 +110,19 @@ export function decodeAssignments(
 
 function decodeStaticResources(
   bootstrap: MessageReader,
-  defaultSourceAddresses: readonly SocketAddress[],
-): Pick<EnvoyBootstrap, 'listeners' | 'clusters' | 'assignmentFiles'> {
+  facts: { readonly defaultSourceAddresses: readonly SocketAddress[]; readonly ads: AdsConfig | undefined },
+): Pick<EnvoyBootstrap, 'listeners' | 'clusters' | 'assignmentFiles' | 'controlPlane'> {
+  const { defaultSourceAddresses, ads } = facts
   const message = bootstrap.takeMessage('static_resources', 'StaticResources')
   const files = new Map<string, Set<string>>()
   const clusterNames = new NameSet('cluster', 'Cluster')
+  let controlPlane: ControlPlaneCluster | undefined
   const clusters = (message?.takeList('clusters') ?? []).flatMap((field) => {
     clusterNames.addField(field)
+    if (ads !== undefined && nameIn(field) === ads.clusterName) {
+      controlPlane = decodeControlPlaneCluster(field)
+      return []
+    }
     return (
       decodeCluster(field, {
         defaultSourceAddresses,
@@ -120,7 +139,8 @@ function decodeStaticResources(
     return (
       decodeListener(field, {
         onClusterName: (name, place) => {
-          if (!clusterNames.has(name))
+          // What the control plane sends may name it later.
+          if (!clusterNames.has(name) && ads?.hasClusters !== true)
             place.error(`there is no cluster '${name}'; define it under static_resources.clusters`)
         },
         onAddress: (address, place, listener) => {
@@ -130,8 +150,24 @@ function decodeStaticResources(
     )
   })
   message?.finish({ ignored: ['secrets'] })
+  if (ads !== undefined && !clusterNames.has(ads.clusterName)) {
+    ads.clusterPlace.error(
+      `there is no cluster '${ads.clusterName}'; define the way to the control plane under static_resources.clusters`,
+    )
+  }
   const assignmentFiles = [...files].map(([path, names]) => ({ path, assignmentNames: [...names] }))
-  return { listeners, clusters, assignmentFiles }
+  const resources = { listeners, clusters, assignmentFiles }
+  if (ads === undefined || controlPlane === undefined) return resources
+  const { protocol, metadata, hasListeners, hasClusters } = ads
+  return {
+    ...resources,
+    controlPlane: { protocol, metadata, hasListeners, hasClusters, cluster: controlPlane },
+  }
+}
+
+/** The name of a resource, without reading it. */
+function nameIn({ value }: Field): unknown {
+  return typeof value === 'object' && value !== null && 'name' in value ? value.name : undefined
 }
 
 /** As Envoy: addresses differ among all listeners, bound or not; several may ask the kernel for a port. */
@@ -267,10 +303,9 @@ function finishBootstrap(message: MessageReader): void {
       'enable_worker_cpu_affinity',
     ],
     unsupported: {
-      dynamic_resources: NO_CONTROL_PLANE,
-      hds_config: NO_CONTROL_PLANE,
-      config_sources: NO_CONTROL_PLANE,
-      default_config_source: NO_CONTROL_PLANE,
+      hds_config: OTHER_SOURCE,
+      config_sources: OTHER_SOURCE,
+      default_config_source: OTHER_SOURCE,
       default_socket_interface: 'sockets are those of the kernel; remove it',
       listener_manager: 'remove it',
       dns_resolution_config: OWN_RESOLVER,

@@ -178,13 +178,6 @@ const badInputs: readonly BadInput[] = [
     ["error static_resource: Bootstrap has no field 'static_resource'; check the spelling, or remove it"],
   ],
   [
-    'dynamic resources',
-    bootstrap({}, { dynamic_resources: { ads_config: { api_type: 'GRPC' } } }),
-    [
-      'error dynamic_resources: Bootstrap.dynamic_resources is not supported: this build has no control plane connection; write listeners and clusters under static_resources, and endpoints in a file named by path_config_source',
-    ],
-  ],
-  [
     'two listeners of one name',
     bootstrap({ listeners: [listener(), listener({ address: address('0.0.0.0', 81) })] }),
     ["error static_resources.listeners[1].name: there is a listener 'web' already; give each its own name"],

@@ -1,0 +1,56 @@
+/** What the admin server shows, in the shape of the dialect that the agent runs on. */
+import { ambientConfigDump } from './ambient-config-dump.ts'
+import { dumpClusterStatuses } from './envoy-cluster-dump.ts'
+import { envoyConfigDump } from './envoy-config-dump.ts'
+
+import type { Clock } from '../../core/clock.ts'
+import type { MeshStore } from '../../mesh/store.ts'
+import type { Proxy } from '../../proxy/proxy.ts'
+import type { LoadedMesh } from '../source/mesh-file.ts'
+import type { Settings } from '../settings/settings.ts'
+
+export interface AdminViewsDeps {
+  readonly clock: Clock
+  readonly store: MeshStore
+  readonly proxy: Proxy
+}
+
+export interface AdminViewsOptions {
+  readonly settings: Settings
+  /** As it was when the agent started: dialect and node do not change while it runs. */
+  readonly mesh: LoadedMesh
+  readonly version: string
+}
+
+const NO_NODE = { id: '', cluster: '', metadata: {} } as const
+
+export class AdminViews {
+  readonly #deps: AdminViewsDeps
+  readonly #options: AdminViewsOptions
+  readonly #startedAtMs: number
+
+  constructor(deps: AdminViewsDeps, options: AdminViewsOptions) {
+    this.#deps = deps
+    this.#options = options
+    this.#startedAtMs = deps.clock.wallTimeMs()
+  }
+
+  /** What `istioctl proxy-config` reads of an Envoy, or `istioctl ztunnel-config` of a ztunnel. */
+  async configDump(): Promise<unknown> {
+    const { settings, mesh, version } = this.#options
+    const { snapshot } = this.#deps.store
+    if (mesh.dialect === 'ambient') {
+      const connections = await this.#deps.proxy.connections()
+      return ambientConfigDump({ snapshot, settings, version, connections })
+    }
+    const node = mesh.bootstrap?.node ?? NO_NODE
+    return envoyConfigDump({ snapshot, settings, version, node, startedAtMs: this.#startedAtMs })
+  }
+
+  /** envoy.admin.v3.Clusters; without clusters in the ambient dialect. */
+  async clusters(): Promise<unknown> {
+    const { store, proxy } = this.#deps
+    const readings = await proxy.endpoints()
+    return dumpClusterStatuses(store.snapshot, readings)
+  }
+}

@@ -1,0 +1,49 @@
+/** Settings that ask more of the engine than any engine can do everywhere: refused by name where it cannot. */
+import type { Capability, TransportCapabilities } from '../../proxy/transport.ts'
+import type { Settings } from '../settings/settings.ts'
+
+/** ztunnel's mark, which Istio's redirection rules let pass. */
+const DEFAULT_AMBIENT_MARK = 1_337
+
+/** What the engine cannot do although the settings ask for it, a message each. */
+export function unmetDemands(settings: Settings, capabilities: TransportCapabilities): readonly string[] {
+  const { packetMark, preservesSource, keepalive } = settings
+  const demands: readonly (readonly [variable: string, isAsked: boolean, Capability, remedy: string])[] = [
+    [
+      'USER_TIMEOUT_ENABLED=true',
+      keepalive.userTimeoutMs !== undefined,
+      capabilities.userTimeout,
+      'remove it or write false',
+    ],
+    [
+      `PACKET_MARK=${String(packetMark)}`,
+      packetMark !== undefined && packetMark !== 0,
+      capabilities.packetMark,
+      'grant it, or write 0',
+    ],
+    [
+      'ENABLE_ORIG_SRC=true',
+      preservesSource,
+      capabilities.transparentSource,
+      'grant it, or remove the variable',
+    ],
+  ]
+  return demands.flatMap(([variable, isAsked, capability, remedy]) =>
+    isAsked && !capability.isAvailable
+      ? [`invalid env var ${variable} (${capability.reason}; ${remedy})`]
+      : [],
+  )
+}
+
+/**
+ * The mark of upstream packets: as set, else ztunnel's in the ambient dialect where the agent may set one. Absent: no
+ * mark.
+ */
+export function packetMarkOf(
+  { packetMark }: Pick<Settings, 'packetMark'>,
+  dialect: 'envoy' | 'ambient',
+  capabilities: TransportCapabilities,
+): number | undefined {
+  if (packetMark !== undefined) return packetMark === 0 ? undefined : packetMark
+  return dialect === 'ambient' && capabilities.packetMark.isAvailable ? DEFAULT_AMBIENT_MARK : undefined
+}

@@ -1,0 +1,50 @@
+/** What carries connections: the seam between the agent and the two ways of doing it. */
+import type { Clock } from '../../core/clock.ts'
+import type { Logger } from '../../core/logger.ts'
+import type { Random } from '../../core/random.ts'
+import type { Router } from '../../mesh/router.ts'
+import type { MeshStore } from '../../mesh/store.ts'
+import type { ConnectionOptions } from '../../proxy/connection-options.ts'
+import type { ConnectionObserver } from '../../proxy/connection-record.ts'
+import type { DescriptorBudget } from '../../proxy/descriptor-budget.ts'
+import type { Proxy } from '../../proxy/proxy.ts'
+import type { ProxyTotals } from '../../proxy/proxy-totals.ts'
+import type { Transport } from '../../proxy/transport.ts'
+import type { AccessLogOptions } from '../access-log/access-log-printer.ts'
+import type { RecordCollector } from '../access-log/record-collector.ts'
+
+/** What carries connections, and what it can do on this machine. */
+export interface Engine extends Pick<Transport, 'engine' | 'capabilities'> {
+  createProxy(deps: EngineProxyDeps, options: EngineProxyOptions): EngineProxy
+}
+
+/** A proxy with what belongs to it. */
+export interface EngineProxy {
+  readonly proxy: Proxy
+  /** Ends every connection and sends what has been gathered about them. Idempotent. */
+  close(): Promise<void>
+}
+
+export interface EngineProxyDeps {
+  readonly store: MeshStore
+  readonly router: Router
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+  readonly totals: ProxyTotals
+  readonly descriptors: DescriptorBudget
+  readonly records: RecordCollector
+  /**
+   * Told of every connection by an engine that has them in this thread: the access log above all. One with workers
+   * prints lines there and gives them to `records`.
+   */
+  readonly observer: ConnectionObserver
+}
+
+export interface EngineProxyOptions {
+  readonly connections: ConnectionOptions
+  /** Threads, where the engine has any. */
+  readonly workers: number
+  /** How lines are printed where the connections are. */
+  readonly accessLog: AccessLogOptions
+}

@@ -1,0 +1,42 @@
+/** Where the mesh comes from while the agent runs: a file that is followed, a text that stays, or a control plane. */
+import type { MeshFileSource } from './mesh-file-source.ts'
+import type { LoadedMesh } from './mesh-file.ts'
+import type { SourceReadings } from '../metrics/metrics.ts'
+import type { SourceStatus } from './source-status.ts'
+
+/** Feeds the store until it is closed. */
+export interface MeshFeed {
+  /** Begins. What was loaded before the start is in force when it returns. */
+  start(): void
+  /** Resolves when the first whole state is in force: no connection is judged before. */
+  readonly firstState: Promise<void>
+  /** For metrics. */
+  read(): SourceReadings
+  /** Stops feeding; what is in force stays. Idempotent. */
+  close(): Promise<void>
+}
+
+/** The feed of a mesh that was loaded before the start: of a file, which is followed, or of a text that never changes. */
+export function loadedFeed(
+  mesh: LoadedMesh,
+  deps: {
+    readonly status: SourceStatus
+    readonly file: MeshFileSource | undefined
+    /** Puts a mesh in force that is no file. */
+    readonly apply: () => void
+  },
+): MeshFeed {
+  const { status, file, apply } = deps
+  return {
+    start: () => {
+      if (file === undefined) apply()
+      else file.start(mesh)
+    },
+    firstState: Promise.resolve(),
+    read: () => status.read(),
+    close: () => {
+      file?.close()
+      return Promise.resolve()
+    },
+  }
+}
