@@ -18,15 +18,23 @@ export interface FieldLookup {
   readonly isPresent: boolean
 }
 
+/**
+ * Where a document comes from. In a file, what has no meaning here is a mistake that its author can remove. On the wire it
+ * is what a control plane sends to everybody: it is listed, and only what would change where bytes go is refused.
+ */
+export type DocumentForm = 'file' | 'wire'
+
 /** What decoding one document found: all of it, in the order of the document's reading. */
 export class DecodeReport {
+  readonly form: DocumentForm
   readonly #onLookup: ((lookup: FieldLookup) => void) | undefined
   readonly #problems: Problem[] = []
   readonly #ignoredFields = new Set<string>()
 
   /** @param onLookup told of every field that the decoders know of the messages they meet; for listing a dialect */
-  constructor(onLookup?: (lookup: FieldLookup) => void) {
+  constructor(onLookup?: (lookup: FieldLookup) => void, form: DocumentForm = 'file') {
     this.#onLookup = onLookup
+    this.form = form
   }
 
   get problems(): readonly Problem[] {
@@ -90,6 +98,16 @@ export class Field {
   /** Reports that the field itself, whatever its value, is what is wrong. */
   errorAtKey(message: string): undefined {
     this.report.add({ path: this.path, severity: 'error', message, at: 'key' })
+  }
+
+  /**
+   * Reports what is right and has no meaning here: an error in a file; on the wire, `what` (`Message.field`) is listed as
+   * ignored.
+   */
+  unsupported(what: `${string}.${string}`, message: string): undefined {
+    if (this.report.form === 'file') return this.error(message)
+    const dot = what.indexOf('.')
+    this.report.ignore(what.slice(0, dot), what.slice(dot + 1))
   }
 
   /** Reports something that the operator should know and that does not stop the document from being used. */
@@ -179,8 +197,10 @@ export class Field {
 export interface RestOfMessage {
   /** Fields, snake_case, that have no effect on a TCP proxy. */
   readonly ignored?: readonly string[]
-  /** Fields, snake_case, that would change behaviour and cannot be honoured, each with the remedy. */
+  /** Fields, snake_case, that cannot be honoured, each with the remedy; listed as ignored on the wire. */
   readonly unsupported?: Readonly<Record<string, string>>
+  /** The same for fields that decide where bytes go, so that they are refused on the wire too. */
+  readonly refused?: Readonly<Record<string, string>>
 }
 
 /** One message of a document. Field names are asked for in snake_case and found in lowerCamelCase too. */
@@ -240,8 +260,10 @@ export class MessageReader {
     for (const key of this.#unread) {
       const name = snakeCase(key)
       const place = new Field(this.#fields[key], [...this.field.path, key], this.field.report)
-      const remedy = rest.unsupported?.[name]
-      if (rest.ignored?.includes(name) === true) this.field.report.ignore(this.name, name)
+      const isRefused = rest.refused?.[name] !== undefined
+      const remedy = rest.refused?.[name] ?? rest.unsupported?.[name]
+      if (rest.ignored?.includes(name) === true || (report.form === 'wire' && !isRefused))
+        report.ignore(this.name, name)
       else if (remedy === undefined)
         place.errorAtKey(`${this.name} has no field '${key}'; check the spelling, or remove it`)
       else if (!isDefaultValue(place.value))
@@ -249,12 +271,12 @@ export class MessageReader {
     }
   }
 
-  #reportRest(report: DecodeReport, { ignored = [], unsupported = {} }: RestOfMessage): void {
+  #reportRest(report: DecodeReport, { ignored = [], unsupported = {}, refused = {} }: RestOfMessage): void {
     const lookUp = (name: string, use: FieldUse): void => {
       report.lookedUp(this.name, name, use, this.#keyOf(name) !== undefined)
     }
     for (const name of ignored) lookUp(name, 'ignored')
-    for (const name of Object.keys(unsupported)) lookUp(name, 'refused')
+    for (const name of Object.keys({ ...unsupported, ...refused })) lookUp(name, 'refused')
   }
 
   #keyOf(name: string): string | undefined {

@@ -140,7 +140,7 @@ export function readNestedWith<Context, Value>(
 }
 
 /** Narrows the reader to the message that follows and gives what its `len` has to be again behind it. */
-function enterNested(reader: WireReader): number {
+export function enterNested(reader: WireReader): number {
   const length = reader.uint32()
   const outerEnd = reader.len
   const end = reader.pos + length
