@@ -65,7 +65,11 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
       workerRestarts: () => proxy.workerRestarts,
       droppedLogLines: () => accessLog.droppedLines,
     },
-    { version: VERSION, families: settings.families },
+    {
+      version: VERSION,
+      families: settings.families,
+      plaintextPermitted: settings.allowPlaintext.length > 0,
+    },
   )
   const shutdown = new Shutdown({ target: proxy, clock, logger }, { deadlineMs: settings.drainDeadlineMs })
   const { promise: stopped, resolve: finish } = deferred()

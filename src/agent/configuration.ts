@@ -7,7 +7,7 @@ import { autoCapabilities, chooseEngine, logEngine } from './engine/engine-choic
 import { AgentLogger, stderrDestination } from './logging.ts'
 import { loadInlineMesh, loadMeshFile } from './source/mesh-file.ts'
 import { unmetDemands } from './engine/engine-demands.ts'
-import { loadedFeed } from './source/mesh-feed.ts'
+import { createFeed } from './source/create-feed.ts'
 import { MeshFileSource, fileSystem } from './source/mesh-file-source.ts'
 import { MESH_FILE_PATH } from './settings/proxy-config.ts'
 import { readSettings } from './settings/settings.ts'
@@ -68,7 +68,7 @@ export async function loadConfiguration(
       status.loaded(result)
     },
   })
-  const outcome = file === undefined ? textOutcome(first.value) : await file.load()
+  const outcome = file === undefined ? outcomeWithoutFile(first.value) : await file.load()
   const { mesh } = outcome
   if (mesh === undefined) return { ok: false, errors: [...outcome.errors, ...outcome.warnings] }
   if (mesh.dialect === 'ambient' && !engine.capabilities.originalDestination.isAvailable) {
@@ -82,9 +82,24 @@ export async function loadConfiguration(
   }
 
   const settings = withBootstrap(settingsInput, first.value, mesh)
+  const feed = createFeed(
+    { ...deps, store, logger, capabilities: engine.capabilities, env: input.env, status, file },
+    settings,
+    mesh,
+  )
+  if (!feed.ok) return { ok: false, errors: feed.problems.map(({ message }) => message) }
   for (const line of [...settings.warnings, ...outcome.warnings]) logger.log('warn', line)
   if (outcome.ignoredFields.length > 0) {
     logger.log('info', `fields without effect on a TCP proxy: ${outcome.ignoredFields.join(', ')}`)
+  }
+  if (settings.allowPlaintext.length > 0) {
+    const names = settings.allowPlaintext.includes('*')
+      ? 'every destination'
+      : settings.allowPlaintext.join(', ')
+    logger.log(
+      'warn',
+      `plain text is permitted to ${names} although the mesh asks for mTLS (TWINSTACK_ALLOW_PLAINTEXT)`,
+    )
   }
   if (chosen.warning !== undefined) logger.log('warn', chosen.warning)
   logEngine(logger, engine)
@@ -96,13 +111,7 @@ export async function loadConfiguration(
       engine,
       store,
       mesh,
-      feed: loadedFeed(mesh, {
-        status,
-        file,
-        apply: () => {
-          store.apply(mesh.resources)
-        },
-      }),
+      feed: feed.value,
     },
   }
 }
@@ -137,16 +146,24 @@ async function meshFileErrors(
   return errors
 }
 
-function textOutcome(settings: Settings): MeshFileOutcome {
-  if (settings.source.kind === 'ambient-text') return loadInlineMesh('LOCAL_XDS', settings.source.text)
-  if (settings.source.kind === 'control-plane')
-    return {
-      errors: ['XDS_ADDRESS: no control plane can be used yet'],
-      files: [],
-      warnings: [],
-      ignoredFields: [],
-    }
-  throw new TypeError(`no mesh is loaded from ${settings.source.kind}`)
+/** A mesh that is no file: a text, or nothing yet where it comes from a control plane. */
+function outcomeWithoutFile({ source }: Settings): MeshFileOutcome {
+  switch (source.kind) {
+    case 'ambient-text':
+      return loadInlineMesh('LOCAL_XDS', source.text)
+    case 'control-plane':
+      return {
+        mesh: { dialect: 'ambient', resources: [] },
+        files: [],
+        errors: [],
+        warnings: [],
+        ignoredFields: [],
+      }
+    case 'bootstrap':
+    case 'ambient-file':
+    case 'none':
+      throw new TypeError(`${source.kind} is loaded from a file or refused`)
+  }
 }
 
 /**

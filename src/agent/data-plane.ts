@@ -132,7 +132,7 @@ function createRouter(store: MeshStore, settings: Settings, mesh: LoadedMesh): R
     )
   }
   const ownAddresses = instanceIps.length > 0 ? instanceIps : instanceIpsOf(mesh.bootstrap)
-  return new EnvoyRouter({ store }, { ownAddresses })
+  return new EnvoyRouter({ store }, { ownAddresses, plaintextPermitted: settings.allowPlaintext })
 }
 
 /** What the ambient dialect listens on: redirected connections out of and into the pods of the node. */

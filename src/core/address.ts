@@ -28,6 +28,9 @@ export class AddressError extends Error {
   override readonly name = 'AddressError'
 }
 
+/** Groups of 16 bits in an IPv6 address. */
+export const IPV6_GROUPS = 8
+
 const V4_MAPPED_PREFIX_BYTES = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255] as const
 
 /**
@@ -86,25 +89,24 @@ export function ipText(bytes: Uint8Array, zone?: string): string {
       continue
     }
     if (index > 0 && index !== gap.start + gap.length) text += ':'
-    text += groupOf(bytes, index).toString(16)
+    text += ipv6Group(bytes, index).toString(16)
   }
   return zone === undefined ? text : `${text}%${zone}`
 }
-
-const IPV6_GROUPS = 8
 
 /** The first of the longest runs of two or more groups that are zero; at -1 with no length when there is none. */
 function longestZeroRun(bytes: Uint8Array): { readonly start: number; readonly length: number } {
   let longest = { start: -1, length: 1 }
   let length = 0
   for (let index = 0; index < IPV6_GROUPS; index++) {
-    length = groupOf(bytes, index) === 0 ? length + 1 : 0
+    length = ipv6Group(bytes, index) === 0 ? length + 1 : 0
     if (length > longest.length) longest = { start: index + 1 - length, length }
   }
   return longest
 }
 
-function groupOf(bytes: Uint8Array, index: number): number {
+/** One of the eight 16-bit groups of an IPv6 address. */
+export function ipv6Group(bytes: Uint8Array, index: number): number {
   return ((bytes[2 * index] ?? 0) << 8) | (bytes[2 * index + 1] ?? 0)
 }
 

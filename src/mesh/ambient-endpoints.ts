@@ -3,12 +3,21 @@
  * and how near they are. Pure.
  */
 import { unpackIp } from '../core/packed-ip.ts'
+import { DEFAULT_UPSTREAM_SETTINGS } from './upstream.ts'
 import { serviceKey } from './workload.ts'
 
 import type { Endpoint, WorkloadLabels } from './endpoint.ts'
 import type { MeshSnapshot } from './store.ts'
+import type { UpstreamSettings } from './upstream.ts'
 import type { RoutingScope, Service, ServiceFamilies, Workload } from './workload.ts'
 import type { IpAddress } from '../core/address.ts'
+
+/** How every upstream of the ambient dialect is reached; as ztunnel. */
+export const AMBIENT_SETTINGS: UpstreamSettings = {
+  ...DEFAULT_UPSTREAM_SETTINGS,
+  loadBalancing: 'random',
+  connectTimeoutMs: 10_000,
+}
 
 /** Where a client is, as far as it is known. An absent scope counts as near: not to know must not refuse. */
 export type Vantage = Readonly<Partial<Record<RoutingScope, string>>>

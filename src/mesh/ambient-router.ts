@@ -3,12 +3,17 @@
  * and whether policies let one into a pod. Follows ztunnel's order of look-ups, over plain TCP only: what the mesh wants
  * to have on mTLS is refused unless the operator permits plain text by name.
  */
-import { formatSocketAddress } from '../core/address.ts'
-import { ipKey, unpackIp } from '../core/packed-ip.ts'
-import { targetPortOf, vantageKey, vantageOf, viewService, workloadLabels } from './ambient-endpoints.ts'
-import { ServiceAnswers } from './service-answers.ts'
+import {
+  AMBIENT_SETTINGS,
+  targetPortOf,
+  vantageKey,
+  vantageOf,
+  viewService,
+  workloadLabels,
+} from './ambient-endpoints.ts'
+import { DirectUpstreams } from './direct-upstreams.ts'
 import { evaluatePolicies } from './policy.ts'
-import { DEFAULT_UPSTREAM_SETTINGS } from './upstream.ts'
+import { ServiceAnswers } from './service-answers.ts'
 import { serviceKey } from './workload.ts'
 
 import type { SocketAddress } from '../core/address.ts'
@@ -16,7 +21,7 @@ import type { Vantage } from './ambient-endpoints.ts'
 import type { PolicyDecision } from './policy.ts'
 import type { RejectReason, Route, RouteFacts, RouteLabels, RoutePlan, Router } from './router.ts'
 import type { MeshSnapshot, MeshStore } from './store.ts'
-import type { Upstream, UpstreamSettings } from './upstream.ts'
+import type { Upstream } from './upstream.ts'
 import type { GatewayAddress, Service, Workload } from './workload.ts'
 
 export interface AmbientRouterOptions {
@@ -40,20 +45,14 @@ interface Question {
   readonly source: Workload | undefined
 }
 
-/** How every upstream of the ambient dialect is reached; as ztunnel. */
-export const AMBIENT_SETTINGS: UpstreamSettings = {
-  ...DEFAULT_UPSTREAM_SETTINGS,
-  loadBalancing: 'random',
-  connectTimeoutMs: 10_000,
-}
-
 export class AmbientRouter implements Router {
   readonly #store: MeshStore
   readonly #network: string
   readonly #permitted: ReadonlySet<string>
   readonly #defaultVantage: Vantage
-  /** Upstreams are kept, so that one stays the same object while nothing has changed. */
+  // Upstreams are kept, so that one stays the same object while nothing has changed.
   readonly #answers = new ServiceAnswers<Upstream | Rejection>()
+  readonly #directUpstreams = new DirectUpstreams()
 
   constructor(deps: { readonly store: MeshStore }, options: AmbientRouterOptions) {
     this.#store = deps.store
@@ -89,12 +88,12 @@ export class AmbientRouter implements Router {
   #inbound(question: Question): Route {
     const { facts, snapshot } = question
     const destination = this.#workloadAt(snapshot, facts.destination)
-    if (destination === undefined) return originalDestination(question, 'InboundPassthroughCluster')
+    if (destination === undefined) return this.#direct(question)
     const service = inboundService(snapshot, destination, facts.destination.port)
     const decision = decide(question, destination)
     if (!decision.isAllowed)
       return reject(question, { reason: 'policy_denied', detail: decision.detail }, service)
-    return originalDestination(question, 'InboundPassthroughCluster', { owner: destination, service })
+    return this.#direct(question, { owner: destination, service })
   }
 
   /** A service goes before a workload, as in ztunnel: an address may be both. */
@@ -149,14 +148,22 @@ export class AmbientRouter implements Router {
   #toAddress(question: Question, service: Service | undefined): Route {
     const { facts, snapshot } = question
     const workload = this.#workloadAt(snapshot, facts.destination)
-    if (workload === undefined) return originalDestination(question, 'PassthroughCluster', { service })
+    if (workload === undefined) return this.#direct(question, { service })
     const name = `workload ${workload.uid}`
     if (workload.waypoint !== undefined)
       return reject(question, waypointRejection(name, workload.waypoint), service)
     if (workload.protocol === 'hbone' && !this.#isPlaintextPermitted(workload))
       return reject(question, mtlsRejection(name), service)
-    const upstreamName = `${workload.uid}:${facts.destination.port}`
-    return originalDestination(question, upstreamName, { owner: workload, service })
+    return this.#direct(question, { owner: workload, service })
+  }
+
+  #direct(
+    question: Question,
+    { owner, service }: { readonly owner?: Workload; readonly service?: Service | undefined } = {},
+  ): Route {
+    const { listener, destination } = question.facts
+    const upstream = this.#directUpstreams.upstreamOf({ direction: listener.direction, destination, owner })
+    return accept(question, 'original-destination', upstream, service)
   }
 
   #workloadAt(snapshot: MeshSnapshot, { ip }: SocketAddress): Workload | undefined {
@@ -182,39 +189,6 @@ function decide({ facts, snapshot, source }: Question, destination: Workload): P
   })
 }
 
-/**
- * Goes to the address that the client asked for. Behind it are the twin addresses of the workload that owns it; a
- * destination outside the mesh has only itself (rules 6 and 10).
- */
-function originalDestination(
-  question: Question,
-  upstreamName: string,
-  known: { readonly owner?: Workload; readonly service?: Service | undefined } = {},
-): Route {
-  const { destination } = question.facts
-  const { owner, service } = known
-  const asked = ipKey(destination.ip)
-  const twins = (owner?.addresses ?? [])
-    .filter((ip) => ipKey(ip) !== asked)
-    .map((ip) => ({ ip: unpackIp(ip), port: destination.port }))
-  const upstream: Upstream = {
-    ...AMBIENT_SETTINGS,
-    name: upstreamName,
-    endpoints: [
-      {
-        id: owner === undefined ? formatSocketAddress(destination) : `${owner.uid}:${destination.port}`,
-        addresses: [destination, ...twins],
-        weight: 1,
-        priority: 0,
-        health: 'healthy',
-        protocol: 'tcp',
-        ...(owner !== undefined && { locality: owner.locality, workload: workloadLabels(owner) }),
-      },
-    ],
-  }
-  return accept(question, 'original-destination', upstream, service)
-}
-
 function accept(
   question: Question,
   kind: 'upstream' | 'original-destination',
@@ -231,12 +205,15 @@ function reject(question: Question, rejection: Rejection, service: Service | und
 }
 
 function labelsOf({ source }: Question, service: Service | undefined): RouteLabels {
-  return {
-    ...(source !== undefined && { source: workloadLabels(source) }),
-    ...(service !== undefined && {
-      service: { hostname: service.hostname, namespace: service.namespace, name: service.name },
-    }),
+  const ofSource = source && workloadLabels(source)
+  const ofService = service && {
+    hostname: service.hostname,
+    namespace: service.namespace,
+    name: service.name,
   }
+  if (ofSource !== undefined)
+    return ofService ? { source: ofSource, service: ofService } : { source: ofSource }
+  return ofService ? { service: ofService } : {}
 }
 
 /** The first service of a workload that has `targetPort` behind one of its ports, for the labels. */

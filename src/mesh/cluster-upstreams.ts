@@ -3,6 +3,7 @@
  * long as nothing that it was made of has changed, so that who remembers something by it keeps it.
  */
 import { formatSocketAddress } from '../core/address.ts'
+import { isEncrypted } from './cluster.ts'
 
 import type { IpAddress, SocketAddress } from '../core/address.ts'
 import type { Cluster, DnsLookupFamily, EndpointTemplate, HostAddress, LoadAssignment } from './cluster.ts'
@@ -16,6 +17,8 @@ interface CompiledUpstream {
   readonly hostnames: readonly string[]
   readonly hosts: readonly (ResolvedHost | undefined)[]
   readonly upstream: Upstream
+  /** The same without the endpoints that ask for mTLS. */
+  readonly plainUpstream: Upstream
 }
 
 /** The upstreams of clusters, made when first asked for and kept while they hold. */
@@ -24,16 +27,25 @@ export class ClusterUpstreams {
 
   /** The upstream of a cluster; without endpoints for one of original destinations. Costs the cluster's host names. */
   upstreamOf(cluster: Cluster, snapshot: MeshSnapshot): Upstream {
+    return this.#compiledOf(cluster, snapshot).upstream
+  }
+
+  /** The upstream of a cluster without the endpoints that ask for mTLS. */
+  plainUpstreamOf(cluster: Cluster, snapshot: MeshSnapshot): Upstream {
+    return this.#compiledOf(cluster, snapshot).plainUpstream
+  }
+
+  #compiledOf(cluster: Cluster, snapshot: MeshSnapshot): CompiledUpstream {
     const assignment = assignmentOf(cluster, snapshot)
     const held = this.#compiled.get(cluster)
     if (
       held?.assignment === assignment &&
       held?.hostnames.every((hostname, index) => snapshot.host.get(hostname) === held.hosts[index])
     )
-      return held.upstream
+      return held
     const compiled = compile(cluster, assignment, snapshot)
     this.#compiled.set(cluster, compiled)
-    return compiled.upstream
+    return compiled
   }
 }
 
@@ -66,21 +78,25 @@ function compile(
 ): CompiledUpstream {
   const hostnames = hostnamesOfCluster(cluster)
   const addressesOf = (hostname: string) => snapshot.host.get(hostname)?.addresses ?? []
-  const endpoints = (assignment?.endpoints ?? []).flatMap((template) =>
-    resolve(cluster, template, addressesOf),
+  const endpoints = withoutRepetition(
+    (assignment?.endpoints ?? []).flatMap((template) => resolve(cluster, template, addressesOf)),
   )
+  const plainEndpoints = endpoints.filter(({ protocol }) => protocol === 'tcp')
+  const upstream: Upstream = {
+    ...cluster.settings,
+    ...(assignment?.overprovisioningFactor !== undefined && {
+      overprovisioningFactor: assignment.overprovisioningFactor,
+    }),
+    name: cluster.name,
+    endpoints,
+  }
   return {
     assignment,
     hostnames,
     hosts: hostnames.map((hostname) => snapshot.host.get(hostname)),
-    upstream: {
-      ...cluster.settings,
-      ...(assignment?.overprovisioningFactor !== undefined && {
-        overprovisioningFactor: assignment.overprovisioningFactor,
-      }),
-      name: cluster.name,
-      endpoints: withoutRepetition(endpoints),
-    },
+    upstream,
+    plainUpstream:
+      plainEndpoints.length === endpoints.length ? upstream : { ...upstream, endpoints: plainEndpoints },
   }
 }
 
@@ -90,7 +106,10 @@ function resolve(
   template: EndpointTemplate,
   addressesOf: (hostname: string) => readonly IpAddress[],
 ): readonly Endpoint[] {
-  const { hosts, ...rest } = template
+  const { hosts, transportLabels, ...settings } = template
+  const rest = isEncrypted(cluster.transport, transportLabels)
+    ? { ...settings, protocol: 'hbone' as const }
+    : settings
   const { discovery } = cluster
   const isDns = discovery.kind === 'strict-dns' || discovery.kind === 'logical-dns'
   const lookupFamily = isDns ? discovery.lookupFamily : 'all'

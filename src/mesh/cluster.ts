@@ -25,7 +25,26 @@ export interface Cluster {
   readonly name: string
   readonly discovery: ClusterDiscovery
   readonly settings: UpstreamSettings
+  /** Absent: every endpoint is reached in plain text. */
+  readonly transport?: ClusterTransport
 }
+
+/** Which endpoints of a cluster are to be reached encrypted (Envoy's transport_socket_matches and transport_socket). */
+export interface ClusterTransport {
+  /** The first whose criteria an endpoint's labels meet decides. */
+  readonly matches: readonly TransportMatch[]
+  /** What holds where none decides. */
+  readonly isEncrypted: boolean
+}
+
+export interface TransportMatch {
+  /** All must be among the labels; no criteria are met by every endpoint. */
+  readonly criteria: TransportLabels
+  readonly isEncrypted: boolean
+}
+
+/** Envoy's endpoint metadata `envoy.transport_socket_match`. */
+export type TransportLabels = Readonly<Record<string, string>>
 
 /** An address that may still be a host name. */
 export type HostAddress =
@@ -35,6 +54,8 @@ export type HostAddress =
 /** An endpoint as configured: like {@link Endpoint}, with addresses that may be host names. */
 export interface EndpointTemplate extends Omit<Endpoint, 'addresses'> {
   readonly hosts: readonly HostAddress[]
+  /** What the cluster's transport is chosen by; absent: nothing. */
+  readonly transportLabels?: TransportLabels
 }
 
 /** Envoy's ClusterLoadAssignment. */
@@ -43,4 +64,12 @@ export interface LoadAssignment {
   readonly endpoints: readonly EndpointTemplate[]
   /** Overrides that of the cluster's settings. */
   readonly overprovisioningFactor?: number
+}
+
+/** True when a connection to an endpoint of these labels has to be encrypted. */
+export function isEncrypted(transport: ClusterTransport | undefined, labels: TransportLabels = {}): boolean {
+  const match = transport?.matches.find(({ criteria }) =>
+    Object.entries(criteria).every(([name, value]) => labels[name] === value),
+  )
+  return (match ?? transport)?.isEncrypted ?? false
 }

@@ -4,13 +4,15 @@
  */
 import { formatSocketAddress } from '../core/address.ts'
 import { ClusterUpstreams } from './cluster-upstreams.ts'
-import { matchFilterChain } from './filter-chain-match.ts'
+import { isEncrypted } from './cluster.ts'
+import { isTlsAskedFor, matchFilterChain } from './filter-chain-match.ts'
 import { serviceOfClusterName } from './istio-names.ts'
 import { OriginalDestinations } from './original-destinations.ts'
+import { serviceKey } from './workload.ts'
 
 import type { IpAddress, SocketAddress } from '../core/address.ts'
 import type { Cluster } from './cluster.ts'
-import type { FilterChain, Listener, TcpProxy } from './listener.ts'
+import type { ForwardingChain, Listener, TcpProxy } from './listener.ts'
 import type {
   ConnectionSettings,
   RejectReason,
@@ -28,6 +30,11 @@ const NO_LABELS: RouteLabels = {}
 export interface EnvoyRouterOptions {
   /** The addresses of the pod that the proxy serves (INSTANCE_IPS): each is the twin of the others. */
   readonly ownAddresses: readonly IpAddress[]
+  /**
+   * Clusters, services (`namespace/hostname`) and namespaces whose endpoints may be reached in plain text although they
+   * ask for mTLS; `*`: all. Absent: none.
+   */
+  readonly plaintextPermitted?: readonly string[]
 }
 
 /** A {@link Router} over listeners, clusters and load assignments. */
@@ -35,13 +42,15 @@ export class EnvoyRouter implements Router {
   readonly #store: MeshStore
   readonly #upstreams = new ClusterUpstreams()
   readonly #originalDestinations: OriginalDestinations
+  readonly #permitted: ReadonlySet<string>
   readonly #labels = new WeakMap<Cluster, RouteLabels>()
-  readonly #settings = new WeakMap<FilterChain, ConnectionSettings>()
+  readonly #settings = new WeakMap<ForwardingChain, ConnectionSettings>()
   #listeners: MeshSnapshot['listener'] | undefined
   #listenerByAddress: ReadonlyMap<string, Listener> = new Map()
 
   constructor(deps: { readonly store: MeshStore }, options: EnvoyRouterOptions) {
     this.#store = deps.store
+    this.#permitted = new Set(options.plaintextPermitted)
     this.#originalDestinations = new OriginalDestinations({ upstreams: this.#upstreams }, options)
   }
 
@@ -49,11 +58,10 @@ export class EnvoyRouter implements Router {
     const snapshot = this.#store.snapshot
     const listener = this.#listenerFor(facts, snapshot)
     const chain = matchFilterChain(listener, facts)
-    if (chain === undefined) {
+    if (chain === undefined || 'refusal' in chain) {
       const settings = { accessLogs: listener.accessLogs }
-      const destination = formatSocketAddress(facts.destination)
-      const detail = `no filter chain of listener ${listener.name} for ${destination}`
-      return { choices: [{ weight: 1, route: reject('no_route', detail, settings) }] }
+      const { reason, detail } = chain?.refusal ?? noChain(listener, facts)
+      return { choices: [{ weight: 1, route: reject(reason, detail, settings) }] }
     }
     const settings = this.#settingsOf(listener, chain)
     const context = { destination: facts.destination, settings, snapshot }
@@ -82,15 +90,24 @@ export class EnvoyRouter implements Router {
     const cluster = snapshot.cluster.get(clusterName)
     if (cluster === undefined) return reject('no_cluster', `cluster ${clusterName}`, settings)
     const labels = this.#labelsOf(cluster)
+    const isPermitted = this.#isPlaintextPermitted(cluster, labels)
     if (cluster.discovery.kind === 'original-destination') {
+      if (!isPermitted && isEncrypted(cluster.transport)) return rejectMtls(cluster, settings, labels)
       const { portOverride } = cluster.discovery
       const upstream = this.#originalDestinations.upstreamFor(cluster, destination, portOverride, snapshot)
       return { kind: 'original-destination', upstream, settings, labels }
     }
-    const upstream = this.#upstreams.upstreamOf(cluster, snapshot)
-    if (upstream.endpoints.length === 0)
-      return reject('no_endpoints', `cluster ${cluster.name}`, settings, labels)
+    const all = this.#upstreams.upstreamOf(cluster, snapshot)
+    if (all.endpoints.length === 0) return reject('no_endpoints', `cluster ${cluster.name}`, settings, labels)
+    const upstream = isPermitted ? all : this.#upstreams.plainUpstreamOf(cluster, snapshot)
+    if (upstream.endpoints.length === 0) return rejectMtls(cluster, settings, labels)
     return { kind: 'upstream', upstream, settings, labels }
+  }
+
+  #isPlaintextPermitted({ name }: Cluster, { service }: RouteLabels): boolean {
+    if (this.#permitted.size === 0) return false
+    const names = service === undefined ? [] : [serviceKey(service), service.namespace]
+    return ['*', name, ...names].some((each) => this.#permitted.has(each))
   }
 
   /**
@@ -120,7 +137,7 @@ export class EnvoyRouter implements Router {
     return this.#listenerByAddress
   }
 
-  #settingsOf(listener: Listener, chain: FilterChain): ConnectionSettings {
+  #settingsOf(listener: Listener, chain: ForwardingChain): ConnectionSettings {
     let settings = this.#settings.get(chain)
     if (settings === undefined) {
       settings = settingsOf(listener, chain.tcpProxy)
@@ -148,6 +165,23 @@ function settingsOf(listener: Listener, tcpProxy: TcpProxy): ConnectionSettings 
     ...(maxConnectAttempts !== undefined && { maxEndpoints: maxConnectAttempts }),
     accessLogs: [...listener.accessLogs, ...tcpProxy.accessLogs],
   }
+}
+
+function noChain(
+  listener: Listener,
+  facts: RouteFacts,
+): { readonly reason: RejectReason; readonly detail: string } {
+  const destination = formatSocketAddress(facts.destination)
+  if (isTlsAskedFor(listener, facts)) {
+    const detail = `listener ${listener.name} takes connections to ${destination} over mTLS only, which is not spoken here`
+    return { reason: 'mtls_required', detail }
+  }
+  return { reason: 'no_route', detail: `no filter chain of listener ${listener.name} for ${destination}` }
+}
+
+function rejectMtls(cluster: Cluster, settings: ConnectionSettings, labels: RouteLabels): Route {
+  const detail = `cluster ${cluster.name} asks for mTLS, which is not spoken here; name it in TWINSTACK_ALLOW_PLAINTEXT to permit plain text`
+  return reject('mtls_required', detail, settings, labels)
 }
 
 function reject(

@@ -55,12 +55,38 @@ export interface FilterChainMatch {
   readonly destinationPrefixes: readonly Cidr[]
   /** The client is in one of them; empty matches everything. */
   readonly sourcePrefixes: readonly Cidr[]
+  /** What the client speaks: `tls`, or `raw_buffer`, which is what every connection counts as that is not looked into. */
+  readonly transportProtocol?: string
+  /** Names that a TLS client asks for; a connection in plain text asks for none. */
+  readonly serverNames?: readonly string[]
+  /** Protocols that an inspection of the first bytes finds; without an inspection none is found. */
+  readonly applicationProtocols?: readonly string[]
 }
 
-export interface FilterChain {
+/** A filter chain either carries its connections or refuses them. */
+export type FilterChain = ForwardingChain | RefusingChain
+
+interface NamedChain {
   readonly name: string
   readonly match: FilterChainMatch
+}
+
+export interface ForwardingChain extends NamedChain {
   readonly tcpProxy: TcpProxy
+}
+
+/** A chain without filters, which Envoy closes at once, or one that asks for what is not spoken or evaluated here. */
+export interface RefusingChain extends NamedChain {
+  readonly refusal: ChainRefusal
+}
+
+/** What becomes of the connections of a chain. */
+export type ChainOutcome = Pick<ForwardingChain, 'tcpProxy'> | Pick<RefusingChain, 'refusal'>
+
+export interface ChainRefusal {
+  readonly reason: 'no_route' | 'mtls_required' | 'policy_denied'
+  /** What exactly is missing, for the log. */
+  readonly detail: string
 }
 
 /** Envoy's envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, as far as it concerns plain TCP. */

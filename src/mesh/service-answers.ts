@@ -19,6 +19,8 @@ export interface ServiceAnswerKey {
 
 /** Everything of a snapshot that the answers of a service depend on. */
 interface Held<Answer> {
+  /** The service's, which takes longer to make than to look up. */
+  readonly serviceKey: string
   readonly membership: object | undefined
   /** Host names that members have instead of addresses; `undefined` where no member has. */
   readonly hosts: MeshSnapshot['host'] | undefined
@@ -42,15 +44,14 @@ export class ServiceAnswers<Answer> {
 
   #current(snapshot: MeshSnapshot, service: Service): Held<Answer> {
     const held = this.#byService.get(service)
-    const membership = snapshot.workloadIndex.membershipOf(serviceKey(service))
-    if (
-      held?.membership === membership &&
-      held !== undefined &&
-      (held.hosts === undefined || held.hosts === snapshot.host)
-    )
-      return held
-    const members = snapshot.workloadIndex.membersOf(serviceKey(service))
+    const key = held?.serviceKey ?? serviceKey(service)
+    const membership = snapshot.workloadIndex.membershipOf(key)
+    const isCurrent =
+      held?.membership === membership && (held?.hosts === undefined || held.hosts === snapshot.host)
+    if (held !== undefined && isCurrent) return held
+    const members = snapshot.workloadIndex.membersOf(key)
     const fresh: Held<Answer> = {
+      serviceKey: key,
       membership,
       hosts: members.some(({ addresses }) => addresses.length === 0) ? snapshot.host : undefined,
       answers: new Map(),

@@ -1,8 +1,8 @@
 /** Finds services of a snapshot by the virtual address that a connection asks for. */
 import { cidrContains } from '../core/cidr.ts'
-import { ipKey } from '../core/packed-ip.ts'
-import { ShardedMultimapDraft, ShardedMultimap } from './sharded-multimap.ts'
+import { AddressMultimap, AddressMultimapDraft } from './address-multimap.ts'
 
+import type { Claim } from './address-multimap.ts'
 import type { NetworkAddress, Service } from './workload.ts'
 
 type Range = Service['cidrVips'][number] & { readonly service: Service }
@@ -10,10 +10,10 @@ type Range = Service['cidrVips'][number] & { readonly service: Service }
 /** Services by virtual address. Immutable; changed through {@link ServiceIndexDraft}. */
 export class ServiceIndex {
   /** For the draft of the successor, as is `ranges`. */
-  readonly byVip: ShardedMultimap<string, Service>
+  readonly byVip: AddressMultimap<Service>
   readonly ranges: readonly Range[]
 
-  constructor(byVip = new ShardedMultimap<string, Service>(), ranges: readonly Range[] = []) {
+  constructor(byVip = new AddressMultimap<Service>(), ranges: readonly Range[] = []) {
     this.byVip = byVip
     this.ranges = ranges
   }
@@ -27,7 +27,7 @@ export class ServiceIndex {
     const isVisible = (service: Service): boolean =>
       service.visibility === 'public' || service.namespace === clientNamespace
     const isOwn = (service: Service): number => Number(service.namespace === clientNamespace)
-    const exact = best(this.byVip.get(vipKey(address)).filter(isVisible), (service) => [
+    const exact = best(this.byVip.get(address).filter(isVisible), (service) => [
       isOwn(service),
       Number(service.isCanonical),
     ])
@@ -46,26 +46,19 @@ export class ServiceIndex {
 
 /** Makes the successor of a {@link ServiceIndex}, at a cost of the services that change, and of all ranges if any does. */
 export class ServiceIndexDraft {
-  readonly #byVip: ShardedMultimapDraft<string, Service>
+  readonly #byVip: AddressMultimapDraft<Service>
   readonly #ranges: readonly Range[]
   readonly #goneRanges = new Set<Service>()
   readonly #newRanges = new Set<Service>()
 
   constructor(base: ServiceIndex) {
-    this.#byVip = new ShardedMultimapDraft(base.byVip)
+    this.#byVip = new AddressMultimapDraft(base.byVip)
     this.#ranges = base.ranges
   }
 
   /** Puts `after` in the place of `before`; without the one it is new, without the other it goes. */
   replace(before: Service | undefined, after: Service | undefined): void {
-    const keysBefore = new Set(before?.vips.map(vipKey))
-    const keysAfter = new Set(after?.vips.map(vipKey))
-    for (const key of keysBefore) {
-      if (before === undefined) continue
-      if (after !== undefined && keysAfter.has(key)) this.#byVip.replace(key, before, after)
-      else this.#byVip.remove(key, before)
-    }
-    for (const key of keysAfter) if (after !== undefined && !keysBefore.has(key)) this.#byVip.add(key, after)
+    this.#byVip.replace(before && vipsOf(before), after && vipsOf(after))
     if (before !== undefined && before.cidrVips.length > 0 && !this.#newRanges.delete(before))
       this.#goneRanges.add(before)
     if (after !== undefined && after.cidrVips.length > 0 && !this.#goneRanges.delete(after))
@@ -86,9 +79,8 @@ export class ServiceIndexDraft {
   }
 }
 
-/** There are few services beside workloads, so that the network need not be apart from the address. */
-function vipKey({ network, ip }: NetworkAddress): string {
-  return `${network}/${ipKey(ip)}`
+function vipsOf(service: Service): Claim<Service> {
+  return { item: service, addresses: service.vips }
 }
 
 /** The first item of the highest rank; ranks are compared part by part. */

@@ -38,6 +38,7 @@ function protoFolder(from: string): string {
   const folder = path.join(from, 'proto')
   if (existsSync(path.join(folder, 'envoy'))) return folder
   const parent = path.dirname(from)
-  if (parent === from) throw new Error('the folder proto/ of the package is missing; install the package again')
+  if (parent === from)
+    throw new Error('the folder proto/ of the package is missing; install the package again')
   return protoFolder(parent)
 }

@@ -104,8 +104,8 @@ export class Field {
    * Reports what is right and has no meaning here: an error in a file; on the wire, `what` (`Message.field`) is listed as
    * ignored.
    */
-  unsupported(what: `${string}.${string}`, message: string): undefined {
-    if (this.report.form === 'file') return this.error(message)
+  unsupported(what: `${string}.${string}`, message: string, at?: 'key'): undefined {
+    if (this.report.form === 'file') return at === 'key' ? this.errorAtKey(message) : this.error(message)
     const dot = what.indexOf('.')
     this.report.ignore(what.slice(0, dot), what.slice(dot + 1))
   }

@@ -49,7 +49,8 @@ export function decodeResource<Value>(
 
 /** A reader over the bytes, which are not copied. */
 export function readerOf(value: Uint8Array): WireReader {
-  return protobuf.Reader.create(Buffer.from(value.buffer, value.byteOffset, value.byteLength))
+  const bytes = Buffer.isBuffer(value) ? value : Buffer.from(value.buffer, value.byteOffset, value.byteLength)
+  return protobuf.Reader.create(bytes)
 }
 
 /** True for what the reader throws over bytes that are no message; anything else is a defect. */

@@ -4,7 +4,7 @@ import { parseCidr } from '../../src/core/cidr.ts'
 import { DEFAULT_UPSTREAM_SETTINGS } from '../../src/mesh/upstream.ts'
 
 import type { Cluster, ClusterDiscovery, EndpointTemplate, LoadAssignment } from '../../src/mesh/cluster.ts'
-import type { FilterChain, Listener } from '../../src/mesh/listener.ts'
+import type { FilterChain, ForwardingChain, Listener, TcpProxy } from '../../src/mesh/listener.ts'
 import type { ResolvedHost } from '../../src/mesh/store.ts'
 
 /** A listener on `addresses`; without chains it has one that matches all and leads to a cluster of its own name. */
@@ -29,7 +29,7 @@ export interface MatchText {
 }
 
 /** A filter chain to the cluster of its name. */
-export function chain(name: string, match: MatchText = {}): FilterChain {
+export function chain(name: string, match: MatchText = {}): ForwardingChain {
   return {
     name,
     match: {
@@ -39,6 +39,11 @@ export function chain(name: string, match: MatchText = {}): FilterChain {
     },
     tcpProxy: { statPrefix: name, clusters: [{ name, weight: 1 }], accessLogs: [] },
   }
+}
+
+/** The tcp_proxy of a chain that has one. */
+export function tcpProxyOf(filterChain: FilterChain | undefined): TcpProxy | undefined {
+  return filterChain !== undefined && 'tcpProxy' in filterChain ? filterChain.tcpProxy : undefined
 }
 
 /** An endpoint of the addresses; text that is no IP address and port is a host name and port. */

@@ -37,16 +37,24 @@ export function dumpListener(listener: Listener): Json {
   }
 }
 
-function dumpFilterChain({ name, match, tcpProxy }: FilterChain): Json {
+/** A chain that refuses its connections has no filters, as Envoy writes one that closes them. */
+function dumpFilterChain(chain: FilterChain): Json {
+  const { name, match } = chain
   const filterChainMatch = {
     ...(match.destinationPort !== undefined && { destination_port: match.destinationPort }),
     ...(match.destinationPrefixes.length > 0 && { prefix_ranges: match.destinationPrefixes.map(dumpCidr) }),
     ...(match.sourcePrefixes.length > 0 && { source_prefix_ranges: match.sourcePrefixes.map(dumpCidr) }),
+    ...(match.transportProtocol !== undefined && { transport_protocol: match.transportProtocol }),
+    ...(match.serverNames !== undefined && { server_names: match.serverNames }),
+    ...(match.applicationProtocols !== undefined && { application_protocols: match.applicationProtocols }),
   }
   return {
     ...(name !== '' && { name }),
     ...(Object.keys(filterChainMatch).length > 0 && { filter_chain_match: filterChainMatch }),
-    filters: [{ name: 'envoy.filters.network.tcp_proxy', typed_config: dumpTcpProxy(tcpProxy) }],
+    filters:
+      'refusal' in chain
+        ? []
+        : [{ name: 'envoy.filters.network.tcp_proxy', typed_config: dumpTcpProxy(chain.tcpProxy) }],
   }
 }
 

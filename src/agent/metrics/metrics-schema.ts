@@ -163,6 +163,18 @@ export const METRICS = {
     labels: ['type'],
     help: 'Resources in force, by type',
   },
+  xdsReconnects: {
+    name: 'twinstack_xds_reconnects_total',
+    type: 'counter',
+    labels: ['reason'],
+    help: 'Streams to the control plane that were opened anew, by why the last one ended (docs/ERRORS.md)',
+  },
+  plaintextPermitted: {
+    name: 'twinstack_plaintext_permitted',
+    type: 'gauge',
+    labels: [],
+    help: '1 while TWINSTACK_ALLOW_PLAINTEXT permits plain text to destinations that ask for mTLS',
+  },
   accessLogDropped: {
     name: 'twinstack_access_log_lines_dropped_total',
     type: 'counter',

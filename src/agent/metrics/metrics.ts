@@ -27,6 +27,8 @@ export interface SourceReadings {
   readonly isConnected: boolean
   readonly messages: Iterable<{ readonly type: string; readonly result: string; readonly count: number }>
   readonly resources: Iterable<{ readonly type: string; readonly count: number }>
+  /** Streams that were opened anew, by why the last one ended. */
+  readonly reconnects: Iterable<{ readonly reason: string; readonly count: number }>
 }
 
 export interface MetricsDeps {
@@ -47,6 +49,8 @@ export interface MetricsOptions {
   readonly version: string
   /** The families that may be used. */
   readonly families: readonly Family[]
+  /** Destinations that ask for mTLS may be reached in plain text, all of them or some. */
+  readonly plaintextPermitted: boolean
 }
 
 /** A scrape: the text and its media type. */
@@ -82,7 +86,7 @@ export class Metrics {
 
   #agentReaders() {
     const { process, source, engine, unhealthyEndpoints, workerRestarts, droppedLogLines } = this.#deps
-    const { version, families } = this.#options
+    const { version, families, plaintextPermitted } = this.#options
     return {
       build: () => [sample({ component: 'twinstack', tag: version }, 1)],
       endpointFamilyUnhealthy: () => perFamily(unhealthyEndpoints()),
@@ -90,6 +94,8 @@ export class Metrics {
       xdsConnected: () => [sample({}, source().isConnected ? 1 : 0)],
       xdsMessages: () =>
         Array.from(source().messages, ({ type, result, count }) => sample({ type, result }, count)),
+      xdsReconnects: () => Array.from(source().reconnects, ({ reason, count }) => sample({ reason }, count)),
+      plaintextPermitted: () => [sample({}, plaintextPermitted ? 1 : 0)],
       xdsResources: () => Array.from(source().resources, ({ type, count }) => sample({ type }, count)),
       accessLogDropped: () => [sample({}, droppedLogLines())],
       openDescriptors: () => optional(process.openDescriptors()),

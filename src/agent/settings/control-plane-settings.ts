@@ -17,6 +17,13 @@ export type BearerToken =
   | { readonly kind: 'file'; readonly path: string; readonly isOptional: boolean }
   | { readonly kind: 'literal'; readonly token: string }
 
+/** What the agent shows to any control plane, that of a bootstrap too. */
+export interface ControlPlaneCredentials {
+  readonly token: BearerToken
+  /** Of XDS_HEADER_*, names in lower case. */
+  readonly headers: Readonly<Record<string, string>>
+}
+
 /** A control plane to take the configuration from. */
 export interface ControlPlane {
   readonly host: string
@@ -24,11 +31,8 @@ export interface ControlPlane {
   /** False: plain text, for an `http://` address. */
   readonly isTls: boolean
   readonly rootCertificate: RootCertificate
-  readonly token: BearerToken
   /** A name that the certificate may have instead of the host's. */
   readonly alternativeHostname?: string
-  /** Of XDS_HEADER_*, names in lower case. */
-  readonly headers: Readonly<Record<string, string>>
   /** True: addresses are asked for when a connection needs them, instead of all being kept. */
   readonly isOnDemand: boolean
 }
@@ -66,11 +70,14 @@ export function readControlPlane(
   return {
     ...target,
     rootCertificate: rootCertificateOf(reader.text('XDS_ROOT_CA')),
-    token: readToken(reader),
     ...(alternativeHostname !== '' && { alternativeHostname }),
-    headers: readHeaders(reader, env),
     isOnDemand: reader.boolean('XDS_ON_DEMAND'),
   }
+}
+
+/** What the agent shows, whoever names the control plane. */
+export function readCredentialSettings(reader: SettingsReader, env: Environment): ControlPlaneCredentials {
+  return { token: readToken(reader), headers: readHeaders(reader, env) }
 }
 
 /** The address as people write it: `https://istiod.istio-system.svc:15012`. */

@@ -5,7 +5,7 @@
 import { AddressError, parseIp } from '../../core/address.ts'
 import { FAMILY_POLICIES } from '../../core/family.ts'
 import { resolveDualStack } from './dual-stack.ts'
-import { readControlPlane } from './control-plane-settings.ts'
+import { readControlPlane, readCredentialSettings } from './control-plane-settings.ts'
 import { mergeProxyConfig, readMeshFile, readProxyConfig } from './proxy-config.ts'
 import { SettingsReader } from './settings-reader.ts'
 import { ENGINE_CHOICES, SETTINGS, UNSUPPORTED_VARIABLES } from './settings-schema.ts'
@@ -16,7 +16,7 @@ import type { Family, FamilyPolicy } from '../../core/family.ts'
 import type { LogLevel } from '../../core/logger.ts'
 import type { Result } from '../../core/result.ts'
 import type { Keepalive } from '../../mesh/upstream.ts'
-import type { ControlPlane } from './control-plane-settings.ts'
+import type { ControlPlane, ControlPlaneCredentials } from './control-plane-settings.ts'
 import type { DualStack } from './dual-stack.ts'
 import type { ProxyConfig } from './proxy-config.ts'
 import type { EngineChoice } from './settings-schema.ts'
@@ -49,6 +49,7 @@ export interface NodeIdentity {
 /** Everything that an operator can set, checked. */
 export interface Settings {
   readonly source: MeshSource
+  readonly credentials: ControlPlaneCredentials
   readonly dualStack: DualStack
   /** The families that may be used: those of the dual-stack flag without those that are switched off. */
   readonly families: readonly Family[]
@@ -122,6 +123,7 @@ export function readSettings(input: SettingsInput, options: ReadSettingsOptions 
   const packetMark = reader.integer('PACKET_MARK')
   const settings: Omit<Settings, 'dualStack'> = {
     source: readSource(reader, input.env, proxyConfig, options.needsSource ?? true),
+    credentials: readCredentialSettings(reader, input.env),
     families,
     requiredFamilies,
     familyPolicy: reader.choice('TWINSTACK_FAMILY_POLICY', FAMILY_POLICIES) ?? 'native-first',

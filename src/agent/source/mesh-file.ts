@@ -5,6 +5,7 @@
 import { errnoOf, errorMessage } from '../../core/errors.ts'
 import { decodeLocalFile } from '../../xds-client/local-file.ts'
 import { decodeAssignments, decodeBootstrap } from '../../xds-client/resources/bootstrap.ts'
+import { unmetByListener } from '../engine/listener-demands.ts'
 import { formatProblem, parseConfigDocument } from './config-document.ts'
 
 import type { Problem } from '../../core/result.ts'
@@ -97,29 +98,14 @@ async function loadEnvoy(
   return collected.outcome({ dialect: 'envoy', resources, bootstrap })
 }
 
-/** What a listener asks for and the engine cannot do: refused by name instead of half done. */
+/** What a listener asks for and the engine cannot do. */
 function beyondEngine(bootstrap: EnvoyBootstrap, capabilities: TransportCapabilities): readonly Problem[] {
-  const { transparentSource, socketOptions } = capabilities
-  return bootstrap.listeners.flatMap((listener, index) => {
-    const path = ['static_resources', 'listeners', index]
-    const problems: Problem[] = []
-    if (listener.capture === 'tproxy' && !transparentSource.isAvailable) {
-      const message = `listener ${listener.name} is transparent, which this engine cannot do (${transparentSource.reason}); remove transparent and redirect with REDIRECT`
-      problems.push({ path: [...path, 'transparent'], severity: 'error', message })
-    }
-    if (listener.preservesSource === true && !transparentSource.isAvailable) {
-      const message = `listener ${listener.name} has original_src, which this engine cannot do (${transparentSource.reason}); remove the filter`
-      problems.push({ path: [...path, 'listener_filters'], severity: 'error', message })
-    }
-    if (
-      listener.addresses.some((address) => address.socketOptions.length > 0) &&
-      !socketOptions.isAvailable
-    ) {
-      const message = `listener ${listener.name} has socket options, which this engine cannot set (${socketOptions.reason}); remove them`
-      problems.push({ path: [...path, 'socket_options'], severity: 'error', message })
-    }
-    return problems
-  })
+  return bootstrap.listeners.flatMap((listener, index) =>
+    unmetByListener(listener, capabilities).map((problem) => ({
+      ...problem,
+      path: ['static_resources', 'listeners', index, ...problem.path],
+    })),
+  )
 }
 
 function dialectOf(value: unknown): Dialect {

@@ -1,7 +1,7 @@
 /** What the source of the configuration has done so far, for metrics. */
 import { RESOURCE_KINDS } from '../../mesh/store.ts'
 
-import type { MeshStore } from '../../mesh/store.ts'
+import type { MeshSnapshot, MeshStore } from '../../mesh/store.ts'
 import type { SourceReadings } from '../metrics/metrics.ts'
 
 export class SourceStatus {
@@ -21,14 +21,21 @@ export class SourceStatus {
 
   /** A file counts as connected while its last reading was good. */
   read(): SourceReadings {
-    const { snapshot } = this.#store
     return {
       isConnected: this.#isLastLoadGood,
       messages: [
-        { type: 'file', result: 'applied', count: this.#loads.applied },
+        { type: 'file', result: 'accepted', count: this.#loads.applied },
         { type: 'file', result: 'rejected', count: this.#loads.rejected },
       ],
-      resources: RESOURCE_KINDS.map((type) => ({ type, count: snapshot[type].size })),
+      resources: countResources(this.#store.snapshot),
+      reconnects: [],
     }
   }
+}
+
+/** How many resources of each kind are in force. */
+export function countResources(
+  snapshot: MeshSnapshot,
+): readonly { readonly type: string; readonly count: number }[] {
+  return RESOURCE_KINDS.map((type) => ({ type, count: snapshot[type].size }))
 }

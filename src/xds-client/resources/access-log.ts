@@ -18,8 +18,10 @@ function decodeAccessLog(field: Field): AccessLog | undefined {
   if (message === undefined) return undefined
   message.take('name')
   const typed = readTypedConfig(message)
+  const isFiltered = message.has('filter')
   message.finish({ unsupported: { filter: 'every connection is logged; remove the filter' } })
-  return typed && decodeLogger(typed)
+  // Without its filter it would log what nobody asked for: on the wire the whole log is left out.
+  return typed && !isFiltered ? decodeLogger(typed) : undefined
 }
 
 function decodeLogger({ typeName, config, place }: TypedConfig): AccessLog | undefined {
@@ -31,7 +33,8 @@ function decodeLogger({ typeName, config, place }: TypedConfig): AccessLog | und
     case `${LOGGERS}.stream.v3.StderrAccessLog`:
       return logTo({ kind: 'stderr' }, config)
     default:
-      return place.error(
+      return place.unsupported(
+        `AccessLog.${typeName}`,
         `access logger ${typeName} is not supported; write to a FileAccessLog, StdoutAccessLog or StderrAccessLog`,
       )
   }
@@ -98,7 +101,13 @@ function textFormat(field: Field | undefined): AccessLogFormat | undefined {
 function jsonFormat(field: Field | undefined): AccessLogFormat | undefined {
   if (field === undefined) return undefined
   const template: Record<string, string> = {}
-  for (const [key, value] of field.entries()) template[key] = readTemplate(value) ?? ''
+  for (const [key, value] of field.entries()) {
+    if (typeof value.value === 'object') {
+      value.unsupported('SubstitutionFormatString.json_format', 'must be text, not a map or a list')
+      continue
+    }
+    template[key] = readTemplate(value) ?? ''
+  }
   return { kind: 'json', template }
 }
 
@@ -107,6 +116,8 @@ function readTemplate(field: Field): string | undefined {
   const template = field.string()
   const unknown = template === undefined ? [] : unknownOperators(template)
   if (unknown.length === 0) return template
+  // On the wire they stay: an operator without a value here is written as `-`.
+  if (field.report.form === 'wire') return template
   return field.error(
     `has unknown command operators: ${unknown.join(', ')}; remove them, or write %% for a percent sign`,
   )

@@ -54,7 +54,11 @@ function decodeExtra(field: Field): readonly PlacedSource[] {
   const address = message?.require('address')
   const override = message?.takeMessage('socket_options', 'SocketOptionsOverride')
   if (override !== undefined && decodeSocketOptionsOverride(override).length > 0)
-    override.field.errorAtKey('options of upstream sockets are not supported; remove socket_options')
+    override.field.unsupported(
+      'ExtraSourceAddress.socket_options',
+      'options of upstream sockets are not supported; remove socket_options',
+      'key',
+    )
   message?.finish()
   return address === undefined ? [] : decodeSource(address)
 }

@@ -3,7 +3,7 @@ import { DEFAULT_UPSTREAM_SETTINGS } from '../../mesh/upstream.ts'
 import { MAX_PORT } from './address.ts'
 import { decodeConfigSource } from './config-source.ts'
 import { decodeLoadAssignment } from './load-assignment.ts'
-import { requirePlainTransport } from './transport-socket.ts'
+import { decodeClusterTransport } from './transport-socket.ts'
 import { decodeUpstreamSettings } from './upstream-settings.ts'
 
 import type { SocketAddress } from '../../core/address.ts'
@@ -56,12 +56,13 @@ export function decodeCluster(field: Field, context: ClusterContext = NO_CONTEXT
     hasOwnChoice: type === 'ORIGINAL_DST',
     defaults: { ...DEFAULT_UPSTREAM_SETTINGS, sourceAddresses: context.defaultSourceAddresses },
   })
-  requirePlainTransport(message.take('transport_socket'))
+  const transport = decodeClusterTransport(message)
   const discovery = type && decodeDiscovery(message, { type, name: name ?? '', context })
   // Without a type nothing says what these mean, and they are not the mistake.
   if (type === undefined) for (const fieldName of DISCOVERY_FIELDS) message.take(fieldName)
   finishCluster(message)
-  return name === undefined || discovery === undefined ? undefined : { name, discovery, settings }
+  if (name === undefined || discovery === undefined) return undefined
+  return { name, discovery, settings, ...(transport !== undefined && { transport }) }
 }
 
 function decodeDiscovery(
@@ -86,12 +87,18 @@ function decodeDiscovery(
     parts.assignment?.errorAtKey(`load_assignment is not for clusters of type ${type}; remove it`)
   switch (type) {
     case 'STATIC': {
-      const assignment = decodeOwnAssignment(message, parts.assignment, { kind: 'ip', clusterType: 'STATIC' })
+      const assignment = decodeOwnAssignment(message, parts.assignment, {
+        rule: { kind: 'ip', clusterType: 'STATIC' },
+        clusterName: name,
+      })
       return assignment && { kind: 'static', assignment }
     }
     case 'STRICT_DNS':
     case 'LOGICAL_DNS': {
-      const assignment = decodeOwnAssignment(message, parts.assignment, { kind: 'ip-or-hostname' })
+      const assignment = decodeOwnAssignment(message, parts.assignment, {
+        rule: { kind: 'ip-or-hostname' },
+        clusterName: name,
+      })
       if (type === 'LOGICAL_DNS' && (assignment?.endpoints.length ?? 0) > 1)
         parts.assignment?.error(
           'a LOGICAL_DNS cluster has exactly one endpoint; remove the others, or set type: STRICT_DNS',
@@ -110,11 +117,16 @@ function decodeDiscovery(
 function decodeOwnAssignment(
   message: MessageReader,
   field: Field | undefined,
-  rule: HostRule,
+  how: { readonly rule: HostRule; readonly clusterName: string },
 ): LoadAssignment | undefined {
+  // A control plane has clusters that are meant to be empty: their connections are refused.
+  const isOnWire = message.field.report.form === 'wire'
   if (field === undefined)
-    return message.field.error('the cluster has no endpoints; write them under load_assignment')
-  const assignment = decodeLoadAssignment(field, rule)
+    return isOnWire
+      ? { name: how.clusterName, endpoints: [] }
+      : message.field.error('the cluster has no endpoints; write them under load_assignment')
+  const assignment = decodeLoadAssignment(field, how.rule)
+  if (isOnWire) return assignment
   // Nothing decoded is nothing written only when decoding had nothing to report.
   if (assignment?.endpoints.length === 0 && !hasErrorUnder(field))
     field.error('load_assignment has no endpoints; add one under endpoints[].lb_endpoints')
@@ -134,7 +146,8 @@ function decodeEds(
   const serviceName = config.take('service_name')?.string() ?? ''
   config.finish()
   const assignmentName = serviceName === '' ? clusterName : serviceName
-  const file = source && decodeConfigSource(source)
+  // On the wire every source is the stream that the cluster came by.
+  const file = source && field.report.form === 'file' ? decodeConfigSource(source) : undefined
   if (file !== undefined) context.onAssignmentFile(file, assignmentName)
   return { kind: 'eds', assignmentName }
 }

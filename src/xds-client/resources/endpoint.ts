@@ -1,8 +1,9 @@
 /** Decodes envoy.config.endpoint.v3.LbEndpoint: one application instance with all of its addresses. */
-import { formatSocketAddress } from '../../core/address.ts'
+import { AddressError, formatSocketAddress, parseSocketAddress } from '../../core/address.ts'
 import { hostOf, readAddress } from './address.ts'
+import { readTransportLabels } from './transport-socket.ts'
 
-import type { EndpointTemplate, HostAddress } from '../../mesh/cluster.ts'
+import type { EndpointTemplate, HostAddress, TransportLabels } from '../../mesh/cluster.ts'
 import type { EndpointHealth, Locality, WorkloadLabels } from '../../mesh/endpoint.ts'
 import type { Field, MessageReader } from '../message-reader.ts'
 
@@ -45,10 +46,11 @@ export function decodeEndpoint(
   if (message === undefined) return undefined
   const endpoint = message.takeMessage('endpoint', 'Endpoint')
   const isNamed = message.has('endpoint_name')
-  const hosts = endpoint === undefined ? [] : decodeHosts(endpoint, rule)
+  const { hosts, isTunnelled } =
+    endpoint === undefined ? { hosts: [], isTunnelled: false } : decodeHosts(endpoint, rule)
   const status = message.take('health_status')?.oneOf(HEALTH_STATUSES) ?? 'UNKNOWN'
   const metadata = message.takeMessage('metadata', 'Metadata')
-  const workload = metadata && decodeWorkload(metadata, facts.locality ?? NO_LOCALITY)
+  const labels = metadata && decodeMetadata(metadata, facts.locality ?? NO_LOCALITY)
   const weight = message.take('load_balancing_weight')?.integer({ min: 1, max: UINT32_MAX }) ?? 1
   message.finish({ unsupported: { endpoint_name: 'write the endpoint itself' } })
   if (endpoint === undefined && !isNamed) field.error('LbEndpoint needs endpoint')
@@ -60,8 +62,8 @@ export function decodeEndpoint(
     weight,
     ...facts,
     health: HEALTH[status],
-    protocol: 'tcp',
-    ...(workload !== undefined && { workload }),
+    protocol: isTunnelled ? 'hbone' : 'tcp',
+    ...labels,
   }
   return { endpoint: template, place: field }
 }
@@ -71,9 +73,16 @@ export function formatHost(host: HostAddress): string {
   return host.kind === 'ip' ? formatSocketAddress(host.address) : `${host.hostname}:${host.port}`
 }
 
-function decodeHosts(message: MessageReader, rule: HostRule): readonly HostAddress[] {
+interface EndpointHosts {
+  readonly hosts: readonly HostAddress[]
+  /** They are reached through an internal listener, which is how Istio writes an HBONE tunnel. */
+  readonly isTunnelled: boolean
+}
+
+function decodeHosts(message: MessageReader, rule: HostRule): EndpointHosts {
   const place = message.require('address')
-  const hosts = place === undefined ? [] : decodeHost(place, rule)
+  const tunnelled = place && readTunnelled(place)
+  const hosts = place === undefined ? [] : (tunnelled ?? decodeHost(place, rule))
   for (const field of message.takeList('additional_addresses')) {
     const additional = field.message('AdditionalAddress')
     const address = additional?.require('address')
@@ -89,7 +98,28 @@ function decodeHosts(message: MessageReader, rule: HostRule): readonly HostAddre
   }
   message.finish({ ignored: ['health_check_config', 'hostname', 'observability_name'] })
   const texts = hosts.map(formatHost)
-  return hosts.filter((host, index) => texts.indexOf(formatHost(host)) === index)
+  return {
+    hosts: hosts.filter((host, index) => texts.indexOf(formatHost(host)) === index),
+    isTunnelled: tunnelled !== undefined,
+  }
+}
+
+/**
+ * On the wire, the address behind an internal listener, which Istio writes as the endpoint's id; `undefined` where the
+ * address is none of an internal listener.
+ */
+function readTunnelled(place: Field): HostAddress[] | undefined {
+  if (place.report.form === 'file') return undefined
+  const internal = place.message('Address')?.take('envoy_internal_address')
+  if (internal === undefined) return undefined
+  const id = internal.message('EnvoyInternalAddress')?.take('endpoint_id')?.string() ?? ''
+  try {
+    return [{ kind: 'ip', address: parseSocketAddress(id) }]
+  } catch (error) {
+    if (!(error instanceof AddressError)) throw error
+    internal.unsupported('EnvoyInternalAddress.endpoint_id', 'there are no internal listeners')
+    return []
+  }
 }
 
 function decodeHost(field: Field, rule: HostRule): HostAddress[] {
@@ -107,14 +137,23 @@ function decodeHost(field: Field, rule: HostRule): HostAddress[] {
   return [host]
 }
 
-/** Istio's `filter_metadata.istio.workload`: workload;namespace;canonical name;canonical revision;cluster. */
-function decodeWorkload(metadata: MessageReader, locality: Locality): WorkloadLabels | undefined {
-  const text = metadata
-    .takeMessage('filter_metadata', 'filter_metadata')
-    ?.takeMessage('istio', 'Struct')
-    ?.take('workload')?.value
+/** What the metadata of an endpoint says that counts here: the transport that it asks for, and its workload. */
+function decodeMetadata(
+  metadata: MessageReader,
+  locality: Locality,
+): { readonly transportLabels?: TransportLabels; readonly workload?: WorkloadLabels } {
+  const byFilter = metadata.takeMessage('filter_metadata', 'filter_metadata')
+  const text = byFilter?.takeMessage('istio', 'Struct')?.take('workload')?.value
+  const transport = byFilter?.take('envoy.transport_socket_match')
   metadata.finish({ ignored: ['typed_filter_metadata'] })
-  if (typeof text !== 'string') return undefined
+  return {
+    ...(transport !== undefined && { transportLabels: readTransportLabels(transport) }),
+    ...(typeof text === 'string' && { workload: workloadOf(text, locality) }),
+  }
+}
+
+/** Istio's `filter_metadata.istio.workload`: workload;namespace;canonical name;canonical revision;cluster. */
+function workloadOf(text: string, locality: Locality): WorkloadLabels {
   const [name = '', namespace = '', canonicalName = '', canonicalRevision = '', cluster = ''] =
     text.split(';')
   return { uid: '', name, namespace, canonicalName, canonicalRevision, cluster, locality }

@@ -51,10 +51,11 @@ function effectOf(field: Field): 'restores-destination' | 'preserves-source' | '
     decodeOriginalSource(typed.config)
     return 'preserves-source'
   }
-  if (typed !== undefined && !isInspector)
-    field.error(
-      `listener filter ${typed.typeName} is not supported; only original_dst, original_src and inspectors are`,
-    )
+  if (typed === undefined || isInspector) return 'none'
+  const problem = `listener filter ${typed.typeName} is not supported; only original_dst, original_src and inspectors are`
+  // It takes bytes off the stream, which nobody may do without.
+  if (typed.typeName === `${FILTERS}.proxy_protocol.v3.ProxyProtocol`) field.error(problem)
+  else field.unsupported(`ListenerFilter.${typed.typeName}`, problem)
   return 'none'
 }
 

@@ -2,7 +2,8 @@
 import { formatSocketAddress, isMappedIpv4Text, isUnspecified, parseIp } from '../../core/address.ts'
 import { decodeAccessLogs } from './access-log.ts'
 import { parseUsableIp, readAddress } from './address.ts'
-import { checkMatchesDiffer, decodeFilterChain } from './filter-chain.ts'
+import { decodeFilterChain } from './filter-chain.ts'
+import { checkMatchesDiffer } from './filter-chain-match.ts'
 import { decodeListenerFilters } from './listener-filter.ts'
 import {
   decodeKeepalive,
@@ -24,6 +25,7 @@ import type { Keepalive } from '../../mesh/upstream.ts'
 import type { Field, MessageReader } from '../message-reader.ts'
 import type { AddressText } from './address.ts'
 import type { FamilySocketOption } from './socket-options.ts'
+import type { FilterContext } from './network-filter.ts'
 import type { OnClusterName } from './tcp-proxy.ts'
 
 /** Told of what a listener refers to or occupies, with the place, so that a whole document can be checked. */
@@ -61,10 +63,12 @@ export function decodeListener(field: Field, observer?: ListenerObserver): Liste
   const filters = decodeListenerFilters(message.takeList('listener_filters'))
   const hasHandOff = message.take('use_original_dst')?.boolean() ?? false
   const isTransparent = message.take('transparent')?.boolean() ?? false
-  const direction = message.take('traffic_direction')?.oneOf(['UNSPECIFIED', 'INBOUND', 'OUTBOUND'])
-  const bindToPort = message.take('bind_to_port')?.boolean() ?? true
+  const directionName = message.take('traffic_direction')?.oneOf(['UNSPECIFIED', 'INBOUND', 'OUTBOUND'])
+  const direction = DIRECTIONS[directionName ?? 'UNSPECIFIED']
+  const bindToPort = decodeBindToPort(message)
   const backlog = message.take('tcp_backlog_size')?.integer({ min: 1, max: MAX_BACKLOG })
-  const chains = decodeChains(message, observer?.onClusterName ?? (() => undefined))
+  const onClusterName = observer?.onClusterName ?? (() => undefined)
+  const chains = decodeChains(message, { onClusterName, direction })
   const accessLogs = decodeAccessLogs(message.takeList('access_log'))
   const keepaliveSettings: Keepalive | undefined = keepalive && decodeKeepalive(keepalive)
   finishListener(message)
@@ -74,8 +78,8 @@ export function decodeListener(field: Field, observer?: ListenerObserver): Liste
     name,
     addresses: addresses.map(({ address }) => address),
     capture: captureOf({ isTransparent, restoresDestination: hasHandOff || filters.restoresDestination }),
-    direction: DIRECTIONS[direction ?? 'UNSPECIFIED'],
-    bindToPort,
+    direction,
+    bindToPort: bindToPort && addresses.length > 0,
     ...(hasHandOff && { hasHandOff }),
     ...(filters.preservesSource && { preservesSource: true }),
     ...(backlog !== undefined && { backlog }),
@@ -85,6 +89,14 @@ export function decodeListener(field: Field, observer?: ListenerObserver): Liste
   }
   for (const { address, place } of addresses) observer?.onAddress(address.address, place, listener)
   return listener
+}
+
+/** The place of old control planes for it counts on the wire only. */
+function decodeBindToPort(message: MessageReader): boolean {
+  const isOnWire = message.field.report.form === 'wire'
+  const old = isOnWire ? message.takeMessage('deprecated_v1', 'DeprecatedV1') : undefined
+  const oldValue = old?.take('bind_to_port')?.boolean()
+  return message.take('bind_to_port')?.boolean() ?? oldValue ?? true
 }
 
 interface PlacedAddress {
@@ -129,7 +141,10 @@ function optionsOf(
 }
 
 function decodeAddresses(message: MessageReader, options: ListenerOptions): readonly PlacedAddress[] {
-  const primary = message.require('address')
+  // An internal listener hears nothing from the network; nothing here leads to it either.
+  const isOnWire = message.field.report.form === 'wire'
+  const isInternal = isOnWire && message.take('internal_listener') !== undefined
+  const primary = isInternal ? message.take('address') : message.require('address')
   const found = primary === undefined ? [] : placeAddresses(readAddress(primary), options, undefined)
   for (const field of message.takeList('additional_addresses')) {
     const additional = field.message('AdditionalAddress')
@@ -187,16 +202,17 @@ function bindAddresses(address: AddressText): readonly SocketAddress[] {
 
 function decodeChains(
   message: MessageReader,
-  onClusterName: OnClusterName,
+  context: FilterContext,
 ): Pick<Listener, 'filterChains' | 'defaultFilterChain'> {
   const chains = message.takeList('filter_chains').flatMap((place) => {
-    const chain = decodeFilterChain(place, onClusterName)
+    const chain = decodeFilterChain(place, context)
     return chain === undefined ? [] : [{ chain, place }]
   })
   checkMatchesDiffer(chains)
   const defaultPlace = message.take('default_filter_chain')
-  const defaultFilterChain = defaultPlace && decodeFilterChain(defaultPlace, onClusterName)
-  if (!message.has('filter_chains') && defaultPlace === undefined)
+  const defaultFilterChain = defaultPlace && decodeFilterChain(defaultPlace, context)
+  const isOnWire = message.field.report.form === 'wire'
+  if (!isOnWire && !message.has('filter_chains') && defaultPlace === undefined)
     message.field.error('the listener has no filter_chains; add one with a tcp_proxy filter')
   return {
     filterChains: chains.map(({ chain }) => chain),
@@ -226,6 +242,8 @@ function finishListener(message: MessageReader): void {
     unsupported: {
       deprecated_v1: 'write bind_to_port in the listener itself',
       fcds_config: 'write the filter_chains in the listener',
+    },
+    refused: {
       filter_chain_matcher: 'give each filter chain a filter_chain_match',
       udp_listener_config: 'UDP is not proxied; remove the listener',
       api_listener: 'HTTP is not served; remove the listener',

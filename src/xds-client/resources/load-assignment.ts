@@ -27,11 +27,11 @@ export function decodeLoadAssignment(
   const policy = message.takeMessage('policy', 'Policy')
   const overprovisioningFactor = policy && decodePolicy(policy)
   message.finish({ unsupported: { named_endpoints: 'write the endpoints under endpoints' } })
-  checkAddressesDiffer(placed)
+  const endpoints = withoutRepetition(placed)
   if (name === undefined) return undefined
   return {
     name,
-    endpoints: joinFamilies(placed.map(({ endpoint }) => endpoint)),
+    endpoints: joinFamilies(endpoints),
     ...(overprovisioningFactor !== undefined && { overprovisioningFactor }),
   }
 }
@@ -78,12 +78,15 @@ function decodeLocality(field: Field, rule: HostRule): readonly PlacedEndpoint[]
   return endpoints
 }
 
-function checkAddressesDiffer(placed: readonly PlacedEndpoint[]): void {
-  const ids = new Set<string>()
+/** An address that is given twice is a mistake in a file; on the wire the first one holds, as in Envoy. */
+function withoutRepetition(placed: readonly PlacedEndpoint[]): readonly EndpointTemplate[] {
+  const byId = new Map<string, EndpointTemplate>()
   for (const { endpoint, place } of placed) {
-    if (ids.has(endpoint.id)) place.error(`${endpoint.id} is an endpoint already; remove one of the two`)
-    ids.add(endpoint.id)
+    if (byId.has(endpoint.id))
+      place.unsupported('LbEndpoint.endpoint', `${endpoint.id} is an endpoint already; remove one of the two`)
+    else byId.set(endpoint.id, endpoint)
   }
+  return [...byId.values()]
 }
 
 /**
@@ -140,6 +143,8 @@ function twinKey(endpoint: EndpointTemplate): string | undefined {
     cluster,
     locality,
     endpoint.priority,
+    endpoint.protocol,
+    endpoint.transportLabels,
     host.address.port,
   ])
 }

@@ -39,7 +39,10 @@ function decodeFailures(message: MessageReader, limitName: string, enforcingName
   const enforcingPlace = message.take(enforcingName)
   const enforcing = enforcingPlace?.integer(PERCENT) ?? 100
   if (enforcing !== 0 && enforcing !== 100)
-    enforcingPlace?.error(`ejecting in ${enforcing} of 100 cases is not supported; write 0 or 100`)
+    enforcingPlace?.unsupported(
+      `OutlierDetection.${enforcingName}`,
+      `ejecting in ${enforcing} of 100 cases is not supported; write 0 or 100`,
+    )
   return enforcing === 0 ? 0 : limit
 }
 

@@ -23,7 +23,10 @@ export function decodeTcpProxy(message: MessageReader, onClusterName: OnClusterN
   const connectMode = message.take('upstream_connect_mode')
   const mode = connectMode?.oneOf(['IMMEDIATE', 'ON_DOWNSTREAM_DATA', 'ON_DOWNSTREAM_TLS_HANDSHAKE'])
   if (mode !== undefined && mode !== 'IMMEDIATE')
-    connectMode?.error(`${mode} is not supported: upstreams are connected at once; write IMMEDIATE`)
+    connectMode?.unsupported(
+      'TcpProxy.upstream_connect_mode',
+      `${mode} is not supported: upstreams are connected at once; write IMMEDIATE`,
+    )
   message.finish({
     ignored: ['downstream_idle_timeout', 'upstream_idle_timeout', 'backoff_options', 'check_drain_close'],
     unsupported: {

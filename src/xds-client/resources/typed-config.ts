@@ -10,9 +10,13 @@ export interface TypedConfig {
   readonly place: Field
 }
 
-/** Reads `typed_config` of an extension such as a filter; the name that the extension goes by decides nothing. */
+/**
+ * Reads `typed_config` of an extension such as a filter; the name that the extension goes by decides nothing. On the wire
+ * one without a configuration is of no known type.
+ */
 export function readTypedConfig(extension: MessageReader): TypedConfig | undefined {
-  const place = extension.require('typed_config')
+  const isOnWire = extension.field.report.form === 'wire'
+  const place = isOnWire ? extension.take('typed_config') : extension.require('typed_config')
   return place && readAny(place)
 }
 

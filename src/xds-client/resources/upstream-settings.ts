@@ -63,7 +63,8 @@ function decodePolicy(message: MessageReader, hasOwnChoice: boolean): LoadBalanc
   if (hasOwnChoice) return place.error('a cluster of type ORIGINAL_DST needs lb_policy: CLUSTER_PROVIDED')
   const policy = typeof name === 'string' ? POLICIES[name] : undefined
   if (policy !== undefined) return policy
-  return place.error(
+  return place.unsupported(
+    `Cluster.lb_policy(${String(name)})`,
     typeof name === 'string' && UNSUPPORTED_POLICIES.includes(name)
       ? `lb_policy ${name} is not supported; write ROUND_ROBIN, LEAST_REQUEST or RANDOM`
       : `${describe(field?.value)} is no lb_policy; write ROUND_ROBIN, LEAST_REQUEST or RANDOM`,

@@ -55,7 +55,9 @@ function decodeEnvoy<Value>(
   },
 ): Result<EnvoyResource<Value>> {
   const report = new DecodeReport(undefined, 'wire')
-  const form = decodeResource(value, (reader) => jsonForm(reader, how.typeName, { schema: how.schema, report }))
+  const form = decodeResource(value, (reader) =>
+    jsonForm(reader, how.typeName, { schema: how.schema, report }),
+  )
   if (!form.ok) return form
   const decoded = how.decode(rootField(form.value, report))
   const problems: readonly Problem[] = report.problems.filter(({ severity }) => severity === 'error')

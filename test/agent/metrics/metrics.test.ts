@@ -50,6 +50,7 @@ function bench(parts: Partial<MetricsDeps> = {}): {
         isConnected: true,
         messages: [{ type: 'listener', result: 'accepted', count: 4 }],
         resources: [{ type: 'listener', count: 2 }],
+        reconnects: [{ reason: 'ended', count: 5 }],
       }),
       process: PROCESS,
       engine: { engine: 'node', capabilities: CAPABILITIES },
@@ -57,7 +58,7 @@ function bench(parts: Partial<MetricsDeps> = {}): {
       droppedLogLines: () => 0,
       ...parts,
     },
-    { version: '1.2.3', families: ['ipv4', 'ipv6'] },
+    { version: '1.2.3', families: ['ipv4', 'ipv6'], plaintextPermitted: true },
   )
   return { totals, workloads, lines: async () => (await metrics.scrape()).text.split('\n') }
 }

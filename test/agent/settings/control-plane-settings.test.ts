@@ -3,7 +3,10 @@ import t from 'tap'
 import { formatTarget } from '../../../src/agent/settings/control-plane-settings.ts'
 import { readSettings } from '../../../src/agent/settings/settings.ts'
 
-import type { ControlPlane } from '../../../src/agent/settings/control-plane-settings.ts'
+import type {
+  ControlPlane,
+  ControlPlaneCredentials,
+} from '../../../src/agent/settings/control-plane-settings.ts'
 import type { SettingsInput } from '../../../src/agent/settings/settings.ts'
 
 type Environment = SettingsInput['env']
@@ -14,6 +17,12 @@ function controlPlaneOf(env: Environment): ControlPlane {
   const { source } = result.value
   if (source.kind !== 'control-plane') throw new Error(`the source is ${source.kind}`)
   return source.controlPlane
+}
+
+function credentialsOf(env: Environment): ControlPlaneCredentials {
+  const result = readSettings({ env: { XDS_ADDRESS: 'a:1', ...env } })
+  if (!result.ok) throw new Error(result.problems.map(({ message }) => message).join('\n'))
+  return result.value.credentials
 }
 
 function messagesOf(env: Environment): readonly string[] {
@@ -74,7 +83,7 @@ t.test('takes the root from a file, from the text itself, or from the system', a
 })
 
 t.test('shows a token from a file or from the text itself', async (t) => {
-  const tokenOf = (env: Environment) => controlPlaneOf({ XDS_ADDRESS: 'a:1', ...env }).token
+  const tokenOf = (env: Environment) => credentialsOf(env).token
   t.strictSame(tokenOf({}), {
     kind: 'file',
     path: './var/run/secrets/tokens/istio-token',
@@ -86,8 +95,8 @@ t.test('shows a token from a file or from the text itself', async (t) => {
 
 t.test('sends the headers of XDS_HEADER_*', async (t) => {
   const env = { XDS_ADDRESS: 'a:1', XDS_HEADER_X_Tenant: 'blue', XDS_HEADER_B: '', ALT_XDS_HOSTNAME: 'alt' }
-  const { headers, alternativeHostname, isOnDemand } = controlPlaneOf(env)
-  t.strictSame(headers, { x_tenant: 'blue', b: '' })
+  const { alternativeHostname, isOnDemand } = controlPlaneOf(env)
+  t.strictSame(credentialsOf(env).headers, { x_tenant: 'blue', b: '' })
   t.equal(alternativeHostname, 'alt')
   t.equal(isOnDemand, false)
   t.equal(controlPlaneOf({ ...env, XDS_ON_DEMAND: 'true' }).isOnDemand, true)

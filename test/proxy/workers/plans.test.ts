@@ -147,7 +147,10 @@ t.test('the draw among weighted clusters is made for each connection', async (t)
   const shared: Listener = {
     ...WEB,
     name: 'shared',
-    filterChains: chain === undefined ? [] : [{ ...chain, tcpProxy: { ...chain.tcpProxy, clusters } }],
+    filterChains:
+      chain === undefined || 'refusal' in chain
+        ? []
+        : [{ ...chain, tcpProxy: { ...chain.tcpProxy, clusters } }],
   }
   const lab = envoyLab({ listeners: [shared] })
   lab.store.apply([{ kind: 'listener', upsert: shared }])

@@ -5,6 +5,7 @@ import { formatSocketAddress } from '../../../src/core/address.ts'
 import { formatCidr } from '../../../src/core/cidr.ts'
 import { DecodeReport, rootField } from '../../../src/xds-client/message-reader.ts'
 import { decodeListener } from '../../../src/xds-client/resources/listener.ts'
+import { tcpProxyOf } from '../../mesh/envoy-fixtures.ts'
 import { address, filterChain, listener, problemsOf, typed } from './envoy-documents.ts'
 
 import type { Test } from 'tap'
@@ -184,7 +185,7 @@ t.test('decodes the match and the tcp_proxy of filter chains and of the default 
   t.equal(match?.destinationPort, 443)
   t.strictSame(match?.destinationPrefixes.map(formatCidr), ['10.0.0.0/8', '::/0'])
   t.strictSame(match?.sourcePrefixes.map(formatCidr), ['fd00::/8'])
-  t.strictSame(decoded?.defaultFilterChain?.tcpProxy, {
+  t.strictSame(tcpProxyOf(decoded?.defaultFilterChain), {
     statPrefix: 'test',
     clusters: [
       { name: 'a', weight: 1 },
@@ -241,7 +242,7 @@ for (const [what, logger, config, expected] of logs) {
       filter_chains: [filterChain('web', {}, { access_log: [log] })],
     })
     t.strictSame(decoded?.accessLogs, [expected])
-    t.strictSame(decoded?.filterChains[0]?.tcpProxy.accessLogs, [expected])
+    t.strictSame(tcpProxyOf(decoded?.filterChains[0])?.accessLogs, [expected])
     t.end()
   })
 }
@@ -282,7 +283,7 @@ t.test('decodes the catch-all listener of an Istio sidecar', (t) => {
   t.strictSame(addressTexts(decoded), ['0.0.0.0:15001', '[::]:15001'])
   t.match(decoded, { capture: 'redirect', hasHandOff: true, direction: 'outbound' })
   t.strictSame(
-    decoded?.filterChains.map(({ match, tcpProxy }) => [match.destinationPort, tcpProxy.clusters[0]?.name]),
+    decoded?.filterChains.map((chain) => [chain.match.destinationPort, tcpProxyOf(chain)?.clusters[0]?.name]),
     [
       [15_001, 'BlackHoleCluster'],
       [undefined, 'PassthroughCluster'],

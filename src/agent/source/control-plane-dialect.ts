@@ -1,0 +1,132 @@
+/** What is asked of a control plane in each dialect, and who keeps the answers. */
+import { setImmediate as nextTurn } from 'node:timers/promises'
+
+import { AmbientSink } from '../../xds-client/ambient-sink.ts'
+import { TYPE_URLS } from '../../xds-client/discovery.ts'
+import { EnvoySink } from '../../xds-client/envoy-sink.ts'
+import { decodeAddressResource } from '../../xds-client/resources/wire-address.ts'
+import { decodeAuthorizationResource } from '../../xds-client/resources/wire-authorization.ts'
+import {
+  decodeAssignmentResource,
+  decodeClusterResource,
+  decodeListenerResource,
+} from '../../xds-client/resources/wire-envoy.ts'
+import { AmbientPools } from '../../xds-client/resources/wire-values.ts'
+import { decodeNameTableResource } from '../../xds-client/resources/name-table.ts'
+import { unmetByListener } from '../engine/listener-demands.ts'
+
+import type { Clock } from '../../core/clock.ts'
+import type { MeshStore } from '../../mesh/store.ts'
+import type { TransportCapabilities } from '../../proxy/transport.ts'
+import type { AdsClient } from '../../xds-client/ads-client.ts'
+import type { UpdateSink } from '../../xds-client/discovery.ts'
+import type { EnvoySchema } from '../../xds-client/envoy-schema.ts'
+import type { TypeInterest } from '../../xds-client/subscription.ts'
+
+/** What is asked of a control plane. */
+export interface ControlPlaneDialect {
+  /** In the order in which they are asked for. */
+  readonly types: readonly TypeInterest[]
+  /** Types without whose first answer no connection can be judged. */
+  readonly needed: readonly string[]
+  readonly createKeeper: (deps: KeeperDeps) => ResourceKeeper
+}
+
+export interface KeeperDeps {
+  readonly store: MeshStore
+  readonly clock: Clock
+  /** For asking by name; there when the first update comes. */
+  readonly client: () => AdsClient
+}
+
+/** Whoever keeps the resources of a dialect. */
+export interface ResourceKeeper {
+  readonly sink: UpdateSink
+  /** What was read over in the resources of a type, by name. */
+  ignoredFields(typeUrl: string): ReadonlyMap<string, readonly string[]>
+  /** Resources that are kept beside the store. */
+  extraCounts(): readonly { readonly type: string; readonly count: number }[]
+  /** Waits for nothing any more. Idempotent. */
+  close(): void
+}
+
+const NOTHING: ReadonlyMap<string, readonly string[]> = new Map()
+
+/** Workloads, services and policies, as istiod sends them to a node. */
+export function ambientDialect({ isOnDemand }: { readonly isOnDemand: boolean }): ControlPlaneDialect {
+  const { address, authorization } = TYPE_URLS
+  return {
+    types: [
+      { typeUrl: address, interest: isOnDemand ? 'on-demand' : 'wildcard' },
+      { typeUrl: authorization, interest: 'wildcard' },
+    ],
+    needed: [address, authorization],
+    createKeeper: ({ store, clock }) => {
+      const pools = new AmbientPools()
+      const sink = new AmbientSink({
+        store,
+        clock,
+        nextTurn,
+        decoders: {
+          address: (value) => decodeAddressResource(value, pools),
+          authorization: decodeAuthorizationResource,
+        },
+      })
+      return { sink, ignoredFields: () => NOTHING, extraCounts: () => [], close: () => undefined }
+    },
+  }
+}
+
+/** Clusters, their assignments, listeners and names, as istiod sends them to a sidecar. */
+export function envoyDialect(options: {
+  readonly schema: EnvoySchema
+  readonly capabilities: TransportCapabilities
+  readonly hasClusters: boolean
+  readonly hasListeners: boolean
+}): ControlPlaneDialect {
+  const { schema, capabilities, hasClusters, hasListeners } = options
+  const { cluster, assignment, listener, nameTable } = TYPE_URLS
+  const needed = [...(hasClusters ? [cluster] : []), ...(hasListeners ? [listener] : [])]
+  return {
+    types: [
+      ...(hasClusters ? ([{ typeUrl: cluster, interest: 'wildcard' }] as const) : []),
+      { typeUrl: assignment, interest: 'named' },
+      ...(hasListeners ? ([{ typeUrl: listener, interest: 'wildcard' }] as const) : []),
+      { typeUrl: nameTable, interest: 'wildcard' },
+    ],
+    needed,
+    createKeeper: ({ store, clock, client }) => {
+      const sink = new EnvoySink({
+        store,
+        clock,
+        nextTurn,
+        interest: {
+          setNames: (typeUrl, names) => {
+            client().setNames(typeUrl, names)
+          },
+          subscribe: (typeUrl, names) => {
+            client().subscribe(typeUrl, names)
+          },
+        },
+        decoders: {
+          cluster: (value) => decodeClusterResource(value, schema),
+          assignment: (value) => decodeAssignmentResource(value, schema),
+          listener: (value) => {
+            const result = decodeListenerResource(value, schema)
+            const problems = result.ok ? unmetByListener(result.value.value, capabilities) : []
+            return problems.length > 0 ? { ok: false, problems } : result
+          },
+          nameTable: decodeNameTableResource,
+        },
+      })
+      return {
+        sink,
+        ignoredFields: (typeUrl) => sink.ignoredFields(typeUrl),
+        extraCounts: () => [{ type: 'name', count: sink.nameTable?.size ?? 0 }],
+        close: () => {
+          sink.close()
+        },
+      }
+    },
+  }
+}

@@ -1,0 +1,121 @@
+/**
+ * Feeds the store from a control plane: a stream, the keeper of its dialect's resources, and what metrics and /config_dump
+ * say of both. Whatever the control plane does, the last good state stays in force.
+ */
+import { AdsClient } from '../../xds-client/ads-client.ts'
+import { countResources } from './source-status.ts'
+
+import type { Clock } from '../../core/clock.ts'
+import type { Logger } from '../../core/logger.ts'
+import type { Random } from '../../core/random.ts'
+import type { MeshStore } from '../../mesh/store.ts'
+import type { AdsObserver, AdsStatus, MessageResult } from '../../xds-client/ads-status.ts'
+import type { AdsTransport } from '../../xds-client/ads-transport.ts'
+import type { XdsMode } from '../../xds-client/discovery-messages.ts'
+import type { DiscoveryNode } from '../../xds-client/node-message.ts'
+import type { SourceReadings } from '../metrics/metrics.ts'
+import type { ControlPlaneDialect, ResourceKeeper } from './control-plane-dialect.ts'
+import type { MeshFeed } from './mesh-feed.ts'
+
+export interface ControlPlaneFeedDeps {
+  readonly store: MeshStore
+  readonly transport: AdsTransport
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+}
+
+export interface ControlPlaneFeedOptions {
+  readonly mode: XdsMode
+  readonly node: DiscoveryNode
+  readonly dialect: ControlPlaneDialect
+}
+
+const TYPE_PREFIX = 'type.googleapis.com/'
+
+export class ControlPlaneFeed implements MeshFeed, AdsObserver {
+  readonly firstState: Promise<void>
+  readonly #store: MeshStore
+  readonly #client: AdsClient
+  readonly #keeper: ResourceKeeper
+  readonly #beforeStart: () => void
+  readonly #reached: () => void
+  /** Types that have not been answered for the first time. */
+  readonly #awaited: Set<string>
+  /** By `type result`. */
+  readonly #messages = new Map<string, number>()
+  readonly #reconnects = new Map<string, number>()
+  #isConnected = false
+
+  /** @param beforeStart puts in force what the agent has without the control plane */
+  constructor(
+    deps: ControlPlaneFeedDeps,
+    { mode, node, dialect }: ControlPlaneFeedOptions,
+    beforeStart: () => void = () => undefined,
+  ) {
+    const { store, clock } = deps
+    this.#store = store
+    this.#beforeStart = beforeStart
+    this.#awaited = new Set(dialect.needed)
+    let reached = (): void => undefined
+    this.firstState = new Promise((resolve) => {
+      reached = resolve
+    })
+    this.#reached = reached
+    this.#keeper = dialect.createKeeper({ store, clock, client: () => this.#client })
+    this.#client = new AdsClient(
+      { ...deps, sink: this.#keeper.sink, observer: this },
+      { mode, node, types: dialect.types },
+    )
+    for (const { typeUrl } of dialect.types)
+      for (const result of ['accepted', 'rejected'] as const) this.#messages.set(`${typeUrl} ${result}`, 0)
+    if (this.#awaited.size === 0) reached()
+  }
+
+  start(): void {
+    this.#beforeStart()
+    this.#client.start()
+  }
+
+  /** The stream as it is now. */
+  get status(): AdsStatus {
+    return this.#client.status
+  }
+
+  /** What was read over in the resources of a type, by name; empty where a dialect reads everything. */
+  ignoredFields(typeUrl: string): ReadonlyMap<string, readonly string[]> {
+    return this.#keeper.ignoredFields(typeUrl)
+  }
+
+  read(): SourceReadings {
+    return {
+      isConnected: this.#isConnected,
+      messages: Array.from(this.#messages, ([key, count]) => {
+        const [typeUrl = '', result = ''] = key.split(' ')
+        return { type: typeUrl.replace(TYPE_PREFIX, ''), result, count }
+      }),
+      resources: [...countResources(this.#store.snapshot), ...this.#keeper.extraCounts()],
+      reconnects: Array.from(this.#reconnects, ([reason, count]) => ({ reason, count })),
+    }
+  }
+
+  async close(): Promise<void> {
+    this.#keeper.close()
+    await this.#client.close()
+  }
+
+  connectedChanged(isConnected: boolean): void {
+    this.#isConnected = isConnected
+  }
+
+  /** A rejected update counts as an answer too: the rest of it is in force. */
+  message(typeUrl: string, result: MessageResult): void {
+    const key = `${typeUrl || 'unreadable'} ${result}`
+    this.#messages.set(key, (this.#messages.get(key) ?? 0) + 1)
+    if (this.#awaited.delete(typeUrl) && this.#awaited.size === 0) this.#reached()
+  }
+
+  reconnecting(reason: string): void {
+    this.#reconnects.set(reason, (this.#reconnects.get(reason) ?? 0) + 1)
+  }
+}
