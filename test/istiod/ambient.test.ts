@@ -70,7 +70,6 @@ if (requireNamespaces(t)) {
           const asked = socketText(host, ECHO_PORT)
           t.match(await agent.logOf((line) => line['dst.original'] === asked), {
             close_reason: 'mtls_required',
-            'dst.workload': FIRST_POD.name,
           })
         })
 
