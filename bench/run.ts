@@ -8,11 +8,15 @@ import { runProxyBench } from './proxy-bench.ts'
 import { renderPlot } from './report/plot.ts'
 import { renderReport } from './report/table.ts'
 import { missingForLab } from './requirements.ts'
+import { runXdsBench } from './xds-bench.ts'
 
 import type { BenchName, BenchOptions } from './options.ts'
 import type { Report } from './report/report.ts'
 
-const BENCHES: Readonly<Record<BenchName, typeof runProxyBench>> = { proxies: runProxyBench }
+const BENCHES: Readonly<Record<BenchName, (options: BenchOptions) => Promise<void>>> = {
+  proxies: compareProxies,
+  xds: measureXds,
+}
 
 async function main(): Promise<void> {
   const options = parseBenchOptions(process.argv.slice(2))
@@ -20,6 +24,16 @@ async function main(): Promise<void> {
     process.stdout.write(USAGE)
     return
   }
+  await BENCHES[options.bench](options)
+}
+
+async function measureXds({ rounds, isCheck }: BenchOptions): Promise<void> {
+  const { text, missed } = await runXdsBench({ note, rounds })
+  process.stdout.write(`${text}\n`)
+  if (isCheck && missed.length > 0) throw new Error(`${missed.length} goals are missed: ${missed.join('; ')}`)
+}
+
+async function compareProxies(options: BenchOptions): Promise<void> {
   const missing = await missingForLab()
   if (missing !== undefined) throw new Error(missing)
   const aborted = new AbortController()
@@ -28,7 +42,7 @@ async function main(): Promise<void> {
       aborted.abort()
     })
   }
-  const report = await BENCHES[options.bench](options, { note, signal: aborted.signal })
+  const report = await runProxyBench(options, { note, signal: aborted.signal })
   process.stdout.write(`${renderReport(report)}\n`)
   await writeReport(options, report)
   if (options.isPublished) await publish(report)

@@ -6,7 +6,6 @@
 import protobuf from 'protobufjs'
 
 import { MeshStore } from '../src/mesh/store.ts'
-import { WorkloadIndex } from '../src/mesh/ambient-index.ts'
 import { loadEnvoySchema } from '../src/xds-client/envoy-schema.ts'
 import { decodeAddressResource } from '../src/xds-client/resources/wire-address.ts'
 import {
@@ -125,7 +124,7 @@ function weigh(encoded: readonly Uint8Array[]): void {
   const decodedBytes = heapBytes() - before
   store.apply(batch)
   batch.length = 0
-  const index = new WorkloadIndex(store.snapshot.workload)
+  const { workloadIndex: index } = store.snapshot
   const totalBytes = heapBytes() - before
   const perWorkload = (bytes: number): string => `${(bytes / encoded.length).toFixed(0)} bytes`
   const members = index.membersOf('team-0/app-0.team-0.svc.cluster.local').length

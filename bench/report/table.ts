@@ -92,7 +92,7 @@ function formatRatio({ figures }: FigureRow, own: string, other: string): string
 }
 
 /** A Markdown table with columns of even width. */
-function renderTable(header: readonly string[], lines: readonly (readonly string[])[]): string {
+export function renderTable(header: readonly string[], lines: readonly (readonly string[])[]): string {
   const widths = header.map((title, column) =>
     Math.max(title.length, 3, ...lines.map((line) => line[column]?.length ?? 0)),
   )

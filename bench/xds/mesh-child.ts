@@ -6,29 +6,13 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 
 import { AmbientRouter } from '../../src/mesh/ambient-router.ts'
 import { MeshStore } from '../../src/mesh/store.ts'
-import { median } from '../report/statistics.ts'
+import { median, percentile } from '../report/statistics.ts'
 import { ModelMesh, readModelMeshOptions } from './model-mesh.ts'
 
 import type { IpAddress } from '../../src/core/address.ts'
 import type { Listener } from '../../src/mesh/listener.ts'
 import type { MeshUpsert } from '../../src/mesh/store.ts'
-
-/**
- * What one run came to; times in the unit of their name, all of them the worst that was seen, but for
- * lookups. */
-export interface MeshFigures {
-  readonly applyMs: number
-  readonly applyBlockedMs: number
-  /** The whole mesh again and all of it equal, as after a reconnect. */
-  readonly repeatBlockedMs: number
-  /** The whole mesh again and every workload another one. */
-  readonly replaceBlockedMs: number
-  readonly residentBytes: number
-  readonly heapBytes: number
-  readonly changeMs: number
-  readonly serviceLookupUs: number
-  readonly workloadLookupUs: number
-}
+import type { MeshFigures } from './mesh-figures.ts'
 
 /** Workloads that are staged in one turn of the event loop. */
 const SLICE = 256
@@ -67,7 +51,7 @@ async function main(): Promise<MeshFigures> {
     replaceBlockedMs: replaced.blockedMs,
     residentBytes: after.rss - before.rss,
     heapBytes: after.heapUsed - before.heapUsed,
-    changeMs: slowestChangeMs(),
+    changeMs: changeMs(),
     serviceLookupUs: lookupUs(model.serviceAddresses, 80),
     workloadLookupUs: lookupUs((n) => model.workload(n * 7).addresses, 8080),
   }
@@ -105,8 +89,8 @@ function inverted(update: MeshUpsert): MeshUpsert {
 }
 
 /** One workload after the other becomes unhealthy, and its service is asked for. */
-function slowestChangeMs(): number {
-  let slowest = 0
+function changeMs(): number {
+  const times: number[] = []
   for (let n = 0; n < CHANGES; n++) {
     const upsert = { ...model.workload(n * 7), status: 'unhealthy' as const }
     const [ip] = model.serviceAddresses(n * 7)
@@ -114,9 +98,9 @@ function slowestChangeMs(): number {
     const startedAt = performance.now()
     store.apply([{ kind: 'workload', upsert }])
     plan(ip, 80)
-    slowest = Math.max(slowest, performance.now() - startedAt)
+    times.push(performance.now() - startedAt)
   }
-  return slowest
+  return percentile(times, 0.99)
 }
 
 /** The median of many windows. */

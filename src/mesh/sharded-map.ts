@@ -5,10 +5,10 @@
  */
 
 /** Entries from which on a map has {@link SHARD_COUNT} shards; below, copying all costs less than a millisecond. */
-export const SPLIT_SIZE = 1024
+export const SPLIT_SIZE = 4096
 
-/** Shards of a map that has more than one. */
-export const SHARD_COUNT = 256
+/** Shards of a map that has more than one: so many that a slice of a large batch copies a fraction of them. */
+export const SHARD_COUNT = 1024
 
 export class ShardedMap<Key extends string | number, Value> implements ReadonlyMap<Key, Value> {
   readonly size: number
@@ -56,10 +56,10 @@ export class ShardedMap<Key extends string | number, Value> implements ReadonlyM
 /** The shard of `count` that holds a key. */
 export function shardIndex(count: number, key: string | number): number {
   if (count === 1) return 0
-  return Math.imul(typeof key === 'number' ? key : textHash(key), GOLDEN_RATIO) >>> 24
+  return Math.imul(typeof key === 'number' ? key : textHash(key), GOLDEN_RATIO) >>> 22
 }
 
-/** 2^32 divided by the golden ratio: multiplied by it, every bit of a key reaches the upper eight, which are the shard. */
+/** 2^32 divided by the golden ratio: multiplied by it, every bit of a key reaches the upper ten, which are the shard. */
 const GOLDEN_RATIO = 0x9e3779b1
 
 /** FNV-1a over UTF-16 units. */

@@ -23,6 +23,7 @@ import type { ListenerLedger } from './listener-ledger.ts'
 import type { Listen, ListenerAddressStatus } from './listener-set.ts'
 import type { EndpointReadings, Proxy } from './proxy.ts'
 import type { ProxyStats } from './proxy-stats.ts'
+import type { Discovery } from './route-source.ts'
 import type { Transport } from './transport.ts'
 
 export interface LocalProxyDeps {
@@ -38,6 +39,7 @@ export interface LocalProxyDeps {
   readonly ledger: ListenerLedger
   readonly observer: ConnectionObserver
   readonly descriptors: DescriptorBudget
+  readonly discovery?: Discovery
 }
 
 export class LocalProxy implements Proxy {

@@ -16,17 +16,43 @@ export interface RouteSource {
   route(facts: RouteFacts, waiter: RouteWaiter): void
 }
 
-/** The router of the same thread: it always answers at once. */
-export class LocalRoutes implements RouteSource {
-  readonly #router: Router
-  readonly #random: Random
+/** Finds out what the mesh says about the ends of a connection, where it is not known as a whole. */
+export interface Discovery {
+  /**
+   * Calls back exactly once, when the router can decide: before it returns when there is nothing to find out, and before
+   * a worker gives up (ANSWER_TIMEOUT_MS) in any case.
+   */
+  whenKnown(facts: Pick<RouteFacts, 'client' | 'destination'>, callback: () => void): void
+}
 
-  constructor(deps: { readonly router: Router; readonly random: Random }) {
-    this.#router = deps.router
-    this.#random = deps.random
+export interface LocalRoutesDeps {
+  readonly router: Router
+  readonly random: Random
+  /** Absent: the mesh is known as a whole, and every answer is at hand. */
+  readonly discovery?: Discovery
+}
+
+/** The router of the same thread. */
+export class LocalRoutes implements RouteSource {
+  readonly #deps: LocalRoutesDeps
+
+  constructor(deps: LocalRoutesDeps) {
+    this.#deps = deps
   }
 
   route(facts: RouteFacts, waiter: RouteWaiter): void {
-    waiter.routed(drawRoute(this.#router.plan(facts), this.#random))
+    const { discovery } = this.#deps
+    if (discovery === undefined) {
+      this.#answer(facts, waiter)
+      return
+    }
+    discovery.whenKnown(facts, () => {
+      this.#answer(facts, waiter)
+    })
+  }
+
+  #answer(facts: RouteFacts, waiter: RouteWaiter): void {
+    const { router, random } = this.#deps
+    waiter.routed(drawRoute(router.plan(facts), random))
   }
 }

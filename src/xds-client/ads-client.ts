@@ -103,7 +103,8 @@ export class AdsClient {
 
   /** Opens the first stream. Names that are set before go out with it. */
   start(): void {
-    if (this.#isStarted) throw new TypeError('the client was started before')
+    if (this.#isStarted || this.#closing !== undefined)
+      throw new TypeError('the client was started or closed before')
     this.#isStarted = true
     this.#connect()
   }

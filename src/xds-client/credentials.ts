@@ -2,6 +2,7 @@
  * What a stream presents and trusts: the root certificate, the token and the headers. Read from their files at each
  * stream, so that a rotated one is in use from the next one on and nobody has to watch them.
  */
+import { X509Certificate } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 
 import { AgentError, errorMessage } from '../core/errors.ts'
@@ -43,11 +44,18 @@ export async function readCredentials(sources: CredentialSources, isTls: boolean
 
 async function readRoot(source: CredentialSources['root']): Promise<Buffer | undefined> {
   if (source === 'system') return undefined
-  if ('pem' in source) return Buffer.from(source.pem)
-  const remedy = 'mount the ConfigMap istio-ca-root-cert there, or set XDS_ROOT_CA to its root-cert.pem'
-  const root = await readCredential(source.path, 'root certificate', remedy)
-  if (!root.includes('-----BEGIN CERTIFICATE-----'))
-    throw unreadable(`the root certificate in ${source.path} is no PEM certificate; ${remedy}`)
+  const remedy = 'mount the ConfigMap istio-ca-root-cert, or set XDS_ROOT_CA to a file with its root-cert.pem'
+  const isFile = 'path' in source
+  const root = isFile
+    ? await readCredential(source.path, 'root certificate', remedy)
+    : Buffer.from(source.pem)
+  try {
+    // TLS takes what is no certificate without a word, and then trusts nobody.
+    new X509Certificate(root)
+  } catch (cause) {
+    const what = isFile ? `the root certificate in ${source.path}` : 'the root certificate of XDS_ROOT_CA'
+    throw unreadable(`${what} is no PEM certificate: ${errorMessage(cause)}; ${remedy}`, cause)
+  }
   return root
 }
 
@@ -68,11 +76,6 @@ async function readCredential(path: string, what: string, remedy: string): Promi
   } catch (cause) {
     throw unreadable(`the ${what} cannot be read: ${errorMessage(cause)}; ${remedy}`, cause)
   }
-}
-
-/** The error of a root certificate that is PEM by its looks and that OpenSSL cannot read. */
-export function unusableRoot(cause: unknown): AgentError {
-  return unreadable(`the root certificate is damaged: ${errorMessage(cause)}; check XDS_ROOT_CA`, cause)
 }
 
 function unreadable(message: string, cause?: unknown): AgentError {

@@ -225,5 +225,7 @@ function fetchTimeoutOf({ discovery }: Cluster): number {
 
 function clusterNamesOf({ filterChains, defaultFilterChain }: Listener): readonly string[] {
   const chains = defaultFilterChain === undefined ? filterChains : [...filterChains, defaultFilterChain]
-  return chains.flatMap(({ tcpProxy }) => tcpProxy.clusters.map(({ name }) => name))
+  return chains.flatMap((chain) =>
+    'tcpProxy' in chain ? chain.tcpProxy.clusters.map(({ name }) => name) : [],
+  )
 }

@@ -15,14 +15,9 @@ import type { MeshStore, MeshUpdate } from '../mesh/store.ts'
 import type { Rejection, TypeUpdate, UpdateSink } from './discovery.ts'
 import type { ResourceReader, SliceDeps } from './resource-decoding.ts'
 import type { NameTable } from './resources/name-table.ts'
+import type { EnvoyResource } from './resources/wire-envoy.ts'
 
-/** A resource, and which of its fields were read over because they mean nothing here. */
-export interface DecodedResource<Value> {
-  readonly value: Value
-  readonly ignoredFields: readonly string[]
-}
-
-type Decode<Value> = (value: Uint8Array) => Result<DecodedResource<Value>>
+type Decode<Value> = (value: Uint8Array) => Result<EnvoyResource<Value>>
 
 export interface EnvoyDecoders {
   readonly cluster: Decode<Cluster>
@@ -46,9 +41,9 @@ export interface EnvoySinkDeps extends SliceDeps {
 }
 
 interface EnvoyReaders {
-  readonly cluster: ResourceReader<DecodedResource<Cluster>>
-  readonly assignment: ResourceReader<DecodedResource<LoadAssignment>>
-  readonly listener: ResourceReader<DecodedResource<Listener>>
+  readonly cluster: ResourceReader<EnvoyResource<Cluster>>
+  readonly assignment: ResourceReader<EnvoyResource<LoadAssignment>>
+  readonly listener: ResourceReader<EnvoyResource<Listener>>
 }
 
 /** What a response holds. */
@@ -146,7 +141,7 @@ export class EnvoySink implements UpdateSink {
   /** Decodes a response and keeps what it ignored. */
   async #read<Value>(
     update: TypeUpdate,
-    reader: ResourceReader<DecodedResource<Value>>,
+    reader: ResourceReader<EnvoyResource<Value>>,
   ): Promise<ReadUpdate<Value>> {
     const ignored = this.#ignoredFieldsOf(update.typeUrl)
     const names: string[] = []
@@ -209,7 +204,7 @@ export class EnvoySink implements UpdateSink {
 }
 
 function readersOf(decoders: EnvoyDecoders, resources: EnvoyResources): EnvoyReaders {
-  const nameOf = ({ value }: DecodedResource<{ readonly name: string }>): string => value.name
+  const nameOf = ({ value }: EnvoyResource<{ readonly name: string }>): string => value.name
   // Comparing with what is held belongs to the slices of decoding: for a whole state it takes as long.
   return {
     cluster: {
@@ -225,9 +220,9 @@ function readersOf(decoders: EnvoyDecoders, resources: EnvoyResources): EnvoyRea
 }
 
 function map<Value>(
-  result: Result<DecodedResource<Value>>,
+  result: Result<EnvoyResource<Value>>,
   change: (value: Value) => Value,
-): Result<DecodedResource<Value>> {
+): Result<EnvoyResource<Value>> {
   return result.ok ? { ok: true, value: { ...result.value, value: change(result.value.value) } } : result
 }
 

@@ -11,7 +11,7 @@ import { Client, InterceptingCall, Metadata, credentials, status } from '@grpc/g
 
 import { AgentError } from '../core/errors.ts'
 import { probeConnection } from './connection-probe.ts'
-import { readCredentials, unusableRoot } from './credentials.ts'
+import { readCredentials } from './credentials.ts'
 import { streamError } from './stream-error.ts'
 
 import type { ClientDuplexStream, ClientOptions, Interceptor, StatusObject } from '@grpc/grpc-js'
@@ -126,15 +126,9 @@ class GrpcStream implements AdsStream {
       return
     }
     const verify = this.#identityCheck()
-    let channelCredentials
-    try {
-      channelCredentials = address.isTls
-        ? credentials.createSsl(read.root ?? null, null, null, { checkServerIdentity: verify })
-        : credentials.createInsecure()
-    } catch (reason) {
-      this.#end(unusableRoot(reason))
-      return
-    }
+    const channelCredentials = address.isTls
+      ? credentials.createSsl(read.root ?? null, null, null, { checkServerIdentity: verify })
+      : credentials.createInsecure()
     this.#client = new Client(`dns:///${authority(address)}`, channelCredentials, this.#clientOptions())
     const metadata = new Metadata()
     for (const [name, value] of Object.entries(read.headers)) metadata.set(name, value)

@@ -170,7 +170,9 @@ export class StreamState {
     // No names at all would ask for everything.
     if (interest === 'named' && names.size === 0) return undefined
     type.isStarted = true
-    const isKnown = this.#mode === 'sotw' ? subscription.version !== '' : known.size > 0
+    // istiod's name table has no name by which it could be claimed.
+    const claimed = [...known].filter(([name]) => name !== '')
+    const isKnown = this.#mode === 'sotw' ? subscription.version !== '' : claimed.length > 0
     if (!isKnown) this.#mayStaySilent = false
     subscription.beginStream()
     if (this.#mode === 'sotw') return this.#encodeSotw(subscription, '')
@@ -179,7 +181,7 @@ export class StreamState {
       typeUrl,
       subscribe: isOnDemand ? ['*', ...names] : names,
       ...(isOnDemand && { unsubscribe: ['*'] }),
-      initialVersions: known,
+      initialVersions: claimed,
     })
   }
 

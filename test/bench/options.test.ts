@@ -18,7 +18,12 @@ t.test('what is unknown or no number is refused by name', async (t) => {
   t.throws(() => parseBenchOptions(['--peers', 'squid']), { message: /--peers squid/ })
   t.throws(() => parseBenchOptions(['--seconds', '0']), { message: /--seconds 0/ })
   t.throws(() => parseBenchOptions(['--rounds', '1.5']), { message: /--rounds 1.5/ })
-  t.throws(() => parseBenchOptions(['xds']), { message: /there is no bench xds/ })
+  t.throws(() => parseBenchOptions(['xdz']), { message: /there is no bench xdz/ })
+})
+
+t.test('the first word says which bench, the proxies where there is none', async (t) => {
+  t.match(parseBenchOptions([]), { bench: 'proxies' })
+  t.match(parseBenchOptions(['xds', '--rounds', '1', '--check']), { bench: 'xds', rounds: 1, isCheck: true })
 })
 
 t.test('the usage names every measure and peer', async (t) => {

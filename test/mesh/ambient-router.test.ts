@@ -380,6 +380,12 @@ t.test('every allowed address of every endpoint is there exactly once', async ()
   )
 })
 
+t.test('the upstream of a service can be sent to another thread', (t) => {
+  const upstream = upstreamOf(route({ workloads: [echoPod(1)], services: [ECHO] }, '10.96.0.1:80'))
+  t.strictSame(structuredClone(upstream), upstream)
+  t.end()
+})
+
 t.test('an upstream stays the same object while nothing that it is made of has changed', async (t) => {
   const mesh = { workloads: [CLIENT, echoPod(1)], services: [ECHO] }
   const store = ambientStore(mesh)

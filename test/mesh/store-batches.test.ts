@@ -199,7 +199,7 @@ t.test('any sequence of batches leaves the contents, changes and indexes of a na
       let model: Model = new Map()
       for (const batch of batches) {
         const before = store.snapshot
-        const contentsBefore = contents(before)
+        const saidBefore = [contents(before), answers(before)]
         const draft = store.draft()
         for (const slice of batch) draft.stage(slice)
         t.equal(store.snapshot, before, 'what is staged is not in force')
@@ -209,7 +209,7 @@ t.test('any sequence of batches leaves the contents, changes and indexes of a na
           [...change].flatMap(([kind, keys]) => [...keys].map((key) => `${kind} ${key}`)).sort(),
           differing(model, next),
         )
-        t.strictSame(contents(before), contentsBefore, 'the snapshot before is as it was')
+        t.strictSame([contents(before), answers(before)], saidBefore, 'the snapshot before is as it was')
         model = next
       }
       t.strictSame(contents(store.snapshot), modelContents(model))

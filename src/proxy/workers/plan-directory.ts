@@ -9,6 +9,7 @@ import { UpstreamRegistry } from './upstream-registry.ts'
 import type { Clock, Timer } from '../../core/clock.ts'
 import type { Listener } from '../../mesh/listener.ts'
 import type { Route, RoutePlan, Router } from '../../mesh/router.ts'
+import type { Discovery } from '../route-source.ts'
 import type { SlotDirectory } from './connection-slots.ts'
 import type {
   CrossingFacts,
@@ -34,6 +35,8 @@ export interface PlanDirectoryDeps {
   readonly listenerOf: (name: string) => Listener | undefined
   readonly slots: SlotDirectory
   readonly send: (worker: number, update: PlanUpdate) => void
+  /** Absent: the mesh is known as a whole, and every answer is at hand. */
+  readonly discovery?: Discovery
 }
 
 interface HeldPlan {
@@ -58,6 +61,8 @@ export class PlanDirectory {
   readonly #plans = new Map<string, HeldPlan>()
   readonly #registry: UpstreamRegistry
   readonly #outboxes = new Map<number, Outbox>()
+  /** How often a worker has died. */
+  readonly #lives = new Map<number, number>()
   #settled: (() => void)[] = []
   #timer: Timer | undefined
   /** A change came that the running look at the plans may have missed. */
@@ -79,15 +84,24 @@ export class PlanDirectory {
     return this.#registry.size
   }
 
-  /** Answers a worker, all requests with one message. */
+  /** Answers a worker: with one message what is at hand, with one each what has to be found out. */
   ask(worker: number, requests: readonly PlanRequest[]): void {
-    for (const { key, facts } of requests) {
-      let held = this.#plans.get(key)
-      if (held === undefined) held = this.#hold(key, facts)
-      else if (this.#isStale) this.#refresh(held)
-      held.workers.add(worker)
-      this.#sendPlan(worker, held)
+    const { discovery } = this.#deps
+    const life = this.#lives.get(worker)
+    let isLate = false
+    for (const request of requests) {
+      if (discovery === undefined) {
+        this.#answer(worker, request)
+        continue
+      }
+      discovery.whenKnown(request.facts, () => {
+        // What a dead worker asked is not told to its successor, which may not have been started yet.
+        if (this.#lives.get(worker) !== life) return
+        this.#answer(worker, request)
+        if (isLate) this.#flush()
+      })
     }
+    isLate = true
     this.#flush()
   }
 
@@ -103,6 +117,7 @@ export class PlanDirectory {
 
   /** A worker has died: it knows nothing any more. */
   forgetWorker(worker: number): void {
+    this.#lives.set(worker, (this.#lives.get(worker) ?? 0) + 1)
     this.#outboxes.delete(worker)
     this.#registry.forgetWorker(worker)
     for (const { workers } of this.#plans.values()) workers.delete(worker)
@@ -129,6 +144,14 @@ export class PlanDirectory {
     }
     for (const callback of settled) callback()
     this.#timer = this.#isStale ? this.#deps.clock.setTimer(SETTLE_MS, this.#lookAtAll) : undefined
+  }
+
+  #answer(worker: number, { key, facts }: PlanRequest): void {
+    let held = this.#plans.get(key)
+    if (held === undefined) held = this.#hold(key, facts)
+    else if (this.#isStale) this.#refresh(held)
+    held.workers.add(worker)
+    this.#sendPlan(worker, held)
   }
 
   #hold(key: string, facts: CrossingFacts): HeldPlan {

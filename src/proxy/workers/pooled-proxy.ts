@@ -28,6 +28,7 @@ import type { ListenerAddressStatus } from '../listener-set.ts'
 import type { EndpointReadings, Proxy } from '../proxy.ts'
 import type { ProxyTotals } from '../proxy-totals.ts'
 import type { RecordMessage, RecordRequest } from '../record-batch.ts'
+import type { Discovery } from '../route-source.ts'
 import type { Transport } from '../transport.ts'
 import type { CrossingConnection, FromWorker, WorkerInit } from './messages.ts'
 import type { CrossingFacts } from './plan-messages.ts'
@@ -66,6 +67,7 @@ export interface PooledProxyDeps {
   readonly totals: ProxyTotals
   readonly records: ThreadRecords
   readonly descriptors: DescriptorBudget
+  readonly discovery?: Discovery
 }
 
 export interface PooledProxyOptions {

@@ -1,7 +1,7 @@
 /** Decodes envoy.config.cluster.v3.Cluster: where its endpoints come from and how they are reached. */
 import { DEFAULT_UPSTREAM_SETTINGS } from '../../mesh/upstream.ts'
 import { MAX_PORT } from './address.ts'
-import { decodeConfigSource } from './config-source.ts'
+import { decodeConfigSource, decodeFetchTimeout } from './config-source.ts'
 import { decodeLoadAssignment } from './load-assignment.ts'
 import { decodeClusterTransport } from './transport-socket.ts'
 import { decodeUpstreamSettings } from './upstream-settings.ts'
@@ -146,8 +146,15 @@ function decodeEds(
   const serviceName = config.take('service_name')?.string() ?? ''
   config.finish()
   const assignmentName = serviceName === '' ? clusterName : serviceName
-  // On the wire every source is the stream that the cluster came by.
-  const file = source && field.report.form === 'file' ? decodeConfigSource(source) : undefined
+  if (field.report.form === 'wire') {
+    const initialFetchTimeoutMs = source && decodeFetchTimeout(source)
+    return {
+      kind: 'eds',
+      assignmentName,
+      ...(initialFetchTimeoutMs !== undefined && { initialFetchTimeoutMs }),
+    }
+  }
+  const file = source && decodeConfigSource(source)
   if (file !== undefined) context.onAssignmentFile(file, assignmentName)
   return { kind: 'eds', assignmentName }
 }

@@ -39,3 +39,8 @@ export function decodeConfigSource(field: Field): ConfigFile | undefined {
   if (path === '') return place.error('path is empty; write the file that holds the resources')
   return path === undefined ? undefined : { path, place }
 }
+
+/** How long to wait for resources of a source, which on the wire is always the stream that named it. */
+export function decodeFetchTimeout(field: Field): number | undefined {
+  return field.message('ConfigSource')?.take('initial_fetch_timeout')?.durationMs()
+}
