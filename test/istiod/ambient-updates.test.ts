@@ -6,7 +6,7 @@ import { requireNamespaces } from '../fixtures/namespaces.ts'
 import { socketText } from '../fixtures/socket-text.ts'
 import { knownServices, knownWorkloads } from './ambient-state.ts'
 import { becomes } from './becomes.ts'
-import { addressesOf, answererOf, answerersOf } from './calls.ts'
+import { answeredBy, answererOf } from './calls.ts'
 import { forEachIstio } from './istio-binaries.ts'
 import { startNodeProxy } from './mesh-agents.ts'
 import { createMeshLab } from './mesh-lab.ts'
@@ -38,25 +38,16 @@ if (requireNamespaces(t)) {
         const host = ADDED_POD.addresses[family]
         await cluster.setPods({ ...ADDED_POD, addresses: { [family]: host } })
         await becomes(t, `${family} alone`, addedLine, `${host} HBONE`)
-        t.strictSame(
-          await answerersOf(clientHost, DUAL_VIPS[family], ECHO_PORT),
-          addressesOf(withAdded, family),
-        )
-        t.strictSame(
-          await answerersOf(clientHost, DUAL_VIPS[late], ECHO_PORT),
-          addressesOf(PODS.dual, late),
-          `rule 5: clients of ${late} go to pods that have it`,
-        )
+        await answeredBy(t, clientHost, { host: DUAL_VIPS[family], family, pods: withAdded })
+        // Rule 5: clients go to pods that have their family.
+        await answeredBy(t, clientHost, { host: DUAL_VIPS[late], family: late, pods: PODS.dual })
         const open = await clientHost.open(host, ECHO_PORT)
         t.match(await open.ask('before'), /: before$/)
 
         await cluster.setPods(ADDED_POD)
         await becomes(t, 'both', addedLine, `${Object.values(ADDED_POD.addresses).join(' ')} HBONE`)
         for (const each of FAMILIES) {
-          t.strictSame(
-            await answerersOf(clientHost, DUAL_VIPS[each], ECHO_PORT),
-            addressesOf(withAdded, each),
-          )
+          await answeredBy(t, clientHost, { host: DUAL_VIPS[each], family: each, pods: withAdded })
         }
         t.match(await open.ask('after'), /: after$/, 'rule 12: the connection lives on')
       })
@@ -67,11 +58,8 @@ if (requireNamespaces(t)) {
         t.match(await open.ask('before'), /: before$/)
         await cluster.setPods({ ...ADDED_POD, addresses: { [late]: left } })
         await becomes(t, `${late} alone`, addedLine, `${left} HBONE`)
-        t.strictSame(
-          await answerersOf(clientHost, DUAL_VIPS[family], ECHO_PORT),
-          addressesOf(PODS.dual, family),
-        )
-        t.strictSame(await answerersOf(clientHost, DUAL_VIPS[late], ECHO_PORT), addressesOf(withAdded, late))
+        await answeredBy(t, clientHost, { host: DUAL_VIPS[family], family, pods: PODS.dual })
+        await answeredBy(t, clientHost, { host: DUAL_VIPS[late], family: late, pods: withAdded })
         t.match(await open.ask('after'), /: after$/, 'rule 12: the connection lives on')
       })
 
@@ -79,16 +67,13 @@ if (requireNamespaces(t)) {
         await cluster.deletePod(ADDED_POD)
         await becomes(t, 'no pod', addedLine, undefined)
         for (const each of FAMILIES) {
-          t.strictSame(
-            await answerersOf(clientHost, DUAL_VIPS[each], ECHO_PORT),
-            addressesOf(PODS.dual, each),
-          )
+          await answeredBy(t, clientHost, { host: DUAL_VIPS[each], family: each, pods: PODS.dual })
         }
       })
     }
 
     await t.test('a service that becomes dual-stack is reached over both families', async (t) => {
-      t.not(await answererOf(clientHost, IPV4_VIPS.ipv6, ECHO_PORT), PODS.ipv4[0].addresses.ipv6)
+      t.not(await answererOf(clientHost, IPV4_VIPS.ipv6), PODS.ipv4[0].addresses.ipv6)
       const open = await clientHost.open(IPV4_VIPS.ipv4, ECHO_PORT)
       t.match(await open.ask('before'), /: before$/)
       await cluster.setServices(IPV4_SERVICE_AS_DUAL)
@@ -99,7 +84,7 @@ if (requireNamespaces(t)) {
         `Dual ${IPV4_VIPS.ipv4} ${IPV4_VIPS.ipv6} tcp-echo-0`,
       )
       for (const family of FAMILIES)
-        t.equal(await answererOf(clientHost, IPV4_VIPS[family], ECHO_PORT), PODS.ipv4[0].addresses[family])
+        t.equal(await answererOf(clientHost, IPV4_VIPS[family]), PODS.ipv4[0].addresses[family])
       t.match(await open.ask('after'), /: after$/, 'rule 12: the connection lives on')
     })
 
@@ -111,10 +96,7 @@ if (requireNamespaces(t)) {
       await controlPlane.killIstiod()
       await becomes(t, 'not connected', isConnected, 0)
       for (const family of FAMILIES) {
-        t.strictSame(
-          await answerersOf(clientHost, DUAL_VIPS[family], ECHO_PORT),
-          addressesOf(PODS.dual, family),
-        )
+        await answeredBy(t, clientHost, { host: DUAL_VIPS[family], family, pods: PODS.dual })
       }
       t.match(await agent.readyz(), /ready/)
 
@@ -130,8 +112,8 @@ if (requireNamespaces(t)) {
       await cluster.deletePod(deleted)
       await cluster.setPods(REPLACEMENT_POD)
       for (const family of FAMILIES) {
-        const answerers = await answerersOf(clientHost, DUAL_VIPS[family], ECHO_PORT)
-        t.strictSame(answerers, addressesOf(PODS.dual, family), 'the last that it knew')
+        // The last that it knew.
+        await answeredBy(t, clientHost, { host: DUAL_VIPS[family], family, pods: PODS.dual })
       }
 
       await controlPlane.startIstiod()
@@ -143,12 +125,9 @@ if (requireNamespaces(t)) {
       )
       t.notHas(await knownWorkloads(nodeHost), { [uidOf(deleted)]: String })
       for (const family of FAMILIES) {
-        t.strictSame(
-          await answerersOf(clientHost, DUAL_VIPS[family], ECHO_PORT),
-          addressesOf([kept, REPLACEMENT_POD], family),
-        )
+        await answeredBy(t, clientHost, { host: DUAL_VIPS[family], family, pods: [kept, REPLACEMENT_POD] })
         const asked = socketText(deleted.addresses[family], ECHO_PORT)
-        await answererOf(clientHost, deleted.addresses[family], ECHO_PORT)
+        await answererOf(clientHost, deleted.addresses[family])
         t.notMatch(await agent.logOf((line) => line['dst.original'] === asked), {
           'dst.workload': deleted.name,
         })

@@ -6,7 +6,7 @@ import { requireNamespaces } from '../fixtures/namespaces.ts'
 import { socketText } from '../fixtures/socket-text.ts'
 import { knownPolicies, knownServices, knownWorkloads } from './ambient-state.ts'
 import { becomes } from './becomes.ts'
-import { addressesOf, answererOf, answerersOf } from './calls.ts'
+import { answeredBy, answererOf } from './calls.ts'
 import { forEachIstio } from './istio-binaries.ts'
 import { startNodeProxy } from './mesh-agents.ts'
 import { createMeshLab } from './mesh-lab.ts'
@@ -66,7 +66,7 @@ if (requireNamespaces(t)) {
       for (const family of FAMILIES) {
         await t.test(`rule 15: ${family} to a pod on mTLS gets RST`, async (t) => {
           const host = FIRST_POD.addresses[family]
-          t.equal(await answererOf(clientHost, host, ECHO_PORT), 'rst')
+          t.equal(await answererOf(clientHost, host), 'rst')
           const asked = socketText(host, ECHO_PORT)
           t.match(await agent.logOf((line) => line['dst.original'] === asked), {
             close_reason: 'mtls_required',
@@ -75,7 +75,7 @@ if (requireNamespaces(t)) {
 
         await t.test(`${family} to a pod that takes plain connections is carried`, async (t) => {
           const host = PLAIN_POD.addresses[family]
-          t.equal(await answererOf(clientHost, host, ECHO_PORT), host)
+          t.equal(await answererOf(clientHost, host), host)
         })
       }
     })
@@ -93,7 +93,7 @@ if (requireNamespaces(t)) {
 
       for (const { service, family, host, pods } of CALLS) {
         await t.test(`rule 5: ${family} to tcp-echo in ${service} is answered over ${family}`, async (t) => {
-          t.strictSame(await answerersOf(clientHost, host, ECHO_PORT), addressesOf(pods, family))
+          await answeredBy(t, clientHost, { host, family, pods })
           const asked = socketText(host, ECHO_PORT)
           t.match(await agent.logOf((line) => line['dst.original'] === asked), {
             family,
@@ -143,9 +143,9 @@ if (requireNamespaces(t)) {
       const listeners = (await agent.readyz()).split('\n').filter((line) => /^ {2}outbound /.test(line))
       t.match(listeners, [/ipv4 .* bound/])
       t.equal(listeners.length, 1)
-      t.strictSame(await answerersOf(clientHost, DUAL_VIPS.ipv4, ECHO_PORT), addressesOf(PODS.dual, 'ipv4'))
+      await answeredBy(t, clientHost, { host: DUAL_VIPS.ipv4, family: 'ipv4', pods: PODS.dual })
       // Nobody listens where the connection is redirected to.
-      t.match(await answererOf(clientHost, DUAL_VIPS.ipv6, ECHO_PORT), /^(?:refused|rst)$/)
+      t.match(await answererOf(clientHost, DUAL_VIPS.ipv6), /^(?:refused|rst)$/)
     })
   })
 }

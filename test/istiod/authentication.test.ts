@@ -10,7 +10,7 @@ import { knownWorkloads } from './ambient-state.ts'
 import { becomes } from './becomes.ts'
 import { ISTIOD_NAME, TOKEN_AUDIENCE, XDS_PORTS } from './control-plane.ts'
 import { forEachIstio } from './istio-binaries.ts'
-import { startNodeProxy } from './mesh-agents.ts'
+import { startNodeProxy, startRefusedNodeProxy } from './mesh-agents.ts'
 import { ISTIOD, createMeshLab } from './mesh-lab.ts'
 import { PODS, PROXY, uidOf } from './scenario.ts'
 
@@ -96,18 +96,15 @@ table inet silence {
 
     await t.test('is refused with a token for others, until it has the right one', async (t) => {
       writeFileSync(tokenFile, await createToken(controlPlane, 'https://kubernetes.default.svc'))
-      const agent = await startNodeProxy(t, lab, env)
-      await agent.program.logged('AUTH_TOKEN', 20_000)
-      t.equal(await agent.metric('twinstack_xds_connected'), 0)
-      t.equal(await isKnown(), false)
+      const agent = startRefusedNodeProxy(t, lab, env)
+      await agent.logged('has the audience istio-ca', 20_000)
       writeFileSync(tokenFile, await createToken(controlPlane, TOKEN_AUDIENCE))
       await becomes(t, 'it knows the pods', isKnown, true)
     })
 
     await t.test('is refused in a namespace that is not that of its token', async (t) => {
-      const agent = await startNodeProxy(t, lab, { ...env, POD_NAMESPACE: 'default' })
-      await agent.program.logged('POD_NAMESPACE', 20_000)
-      t.equal(await isKnown(), false)
+      const agent = startRefusedNodeProxy(t, lab, { ...env, POD_NAMESPACE: 'default' })
+      await agent.logged('that POD_NAMESPACE and SERVICE_ACCOUNT are its own', 20_000)
     })
   })
 }

@@ -16,17 +16,21 @@ export async function becomes<Value>(
   expected: Value,
 ): Promise<void> {
   let seen: Value | undefined
+  let isReading = false
   try {
     await eventually(
       what,
       async () => {
+        isReading = true
         seen = await read()
+        isReading = false
         return isDeepStrictEqual(seen, expected)
       },
       TIMEOUT_MS,
     )
-  } catch {
-    // The difference says more than the time that has passed.
+  } catch (error) {
+    if (isReading) throw error
+    // It is the time that has passed: the difference says more.
   }
   t.strictSame(seen, expected, what)
 }

@@ -49,7 +49,12 @@ export async function createMeshLab(t: Test, binaries: IstioBinaries): Promise<M
     `addr add ${NODE_AT_ISTIOD.ipv4}/24 dev to-control`,
     `addr add ${NODE_AT_ISTIOD.ipv6}/64 dev to-control nodad`,
   )
-  control.ip(`addr add ${ISTIOD.ipv4}/24 dev eth0`, `addr add ${ISTIOD.ipv6}/64 dev eth0 nodad`)
+  control.ip(
+    `addr add ${ISTIOD.ipv4}/24 dev eth0`,
+    `addr add ${ISTIOD.ipv6}/64 dev eth0 nodad`,
+    `route add default via ${NODE_AT_ISTIOD.ipv4}`,
+    `route add default via ${NODE_AT_ISTIOD.ipv6}`,
+  )
   node.nft(REDIRECTION)
   // The server's own addresses are those of the first pod.
   server.ip(

@@ -5,7 +5,7 @@ import { FAMILIES } from '../../src/core/family.ts'
 import { requireNamespaces } from '../fixtures/namespaces.ts'
 import { socketText } from '../fixtures/socket-text.ts'
 import { becomes } from './becomes.ts'
-import { addressesOf, answererOf, answerersOf } from './calls.ts'
+import { answeredBy, answererOf } from './calls.ts'
 import { knownEndpoints, knownListeners } from './envoy-state.ts'
 import { forEachIstio } from './istio-binaries.ts'
 import { startSidecar } from './mesh-agents.ts'
@@ -24,7 +24,7 @@ import {
 
 import type { Test } from 'tap'
 import type { IstioBinaries } from './istio-binaries.ts'
-import type { AddressPair } from './scenario.ts'
+import type { AddressPair, EchoPod } from './scenario.ts'
 import type { AdsProtocol } from './sidecar-bootstrap.ts'
 
 const DUAL_CLUSTER = `outbound|${ECHO_PORT}||tcp-echo.dual-stack.svc.cluster.local`
@@ -41,9 +41,8 @@ async function testClient(t: Test, binaries: IstioBinaries, apiType: AdsProtocol
   const agent = await startSidecar(t, lab.node, { pod: SLEEP, apiType })
   const dualEndpoints = async (): Promise<readonly string[] | undefined> =>
     (await knownEndpoints(nodeHost))[DUAL_CLUSTER]
-  const reaches = async (t: Test, pods: Parameters<typeof addressesOf>[0]): Promise<void> => {
-    for (const family of FAMILIES)
-      t.strictSame(await answerersOf(clientHost, DUAL_VIPS[family], ECHO_PORT), addressesOf(pods, family))
+  const reaches = async (t: Test, pods: readonly EchoPod[]): Promise<void> => {
+    for (const family of FAMILIES) await answeredBy(t, clientHost, { host: DUAL_VIPS[family], family, pods })
   }
 
   await t.test(
@@ -70,7 +69,7 @@ async function testClient(t: Test, binaries: IstioBinaries, apiType: AdsProtocol
 
   for (const { service, family, host, pods } of CALLS) {
     await t.test(`rule 5: ${family} to tcp-echo in ${service} is answered over ${family}`, async (t) => {
-      t.strictSame(await answerersOf(clientHost, host, ECHO_PORT), addressesOf(pods, family))
+      await answeredBy(t, clientHost, { host, family, pods })
       const asked = socketText(host, ECHO_PORT)
       t.match(await agent.logOf((line) => line['dst.original'] === asked), {
         family,
@@ -89,11 +88,7 @@ async function testClient(t: Test, binaries: IstioBinaries, apiType: AdsProtocol
     const { ipv4 } = ADDED_POD.addresses
     await cluster.setPods({ ...ADDED_POD, addresses: { ipv4 } })
     await becomes(t, 'one of them with ipv4 alone', dualEndpoints, [...kept, socketText(ipv4, ECHO_PORT)])
-    t.strictSame(
-      await answerersOf(clientHost, DUAL_VIPS.ipv6, ECHO_PORT),
-      addressesOf(PODS.dual, 'ipv6'),
-      'rule 5: clients of ipv6 go to pods that have it',
-    )
+    await answeredBy(t, clientHost, { host: DUAL_VIPS.ipv6, family: 'ipv6', pods: PODS.dual })
     t.match(await open.ask('after'), /: after$/, 'rule 12: the connection lives on')
 
     await cluster.deletePod(ADDED_POD)
@@ -110,7 +105,7 @@ async function testClient(t: Test, binaries: IstioBinaries, apiType: AdsProtocol
       bothAt(IPV4_VIPS),
     )
     for (const family of FAMILIES)
-      t.equal(await answererOf(clientHost, IPV4_VIPS[family], ECHO_PORT), PODS.ipv4[0].addresses[family])
+      t.equal(await answererOf(clientHost, IPV4_VIPS[family]), PODS.ipv4[0].addresses[family])
   })
 
   await t.test('serves while istiod is gone, and learns afterwards what has changed', async (t) => {
@@ -149,7 +144,7 @@ async function testClient(t: Test, binaries: IstioBinaries, apiType: AdsProtocol
       await dualEndpoints(),
       now.map(({ addresses }) => bothAt(addresses)),
     )
-    t.strictSame(await answerersOf(clientHost, DUAL_VIPS.ipv4, ECHO_PORT), addressesOf(now, 'ipv4'))
+    await answeredBy(t, clientHost, { host: DUAL_VIPS.ipv4, family: 'ipv4', pods: now })
   })
 }
 
