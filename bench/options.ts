@@ -2,9 +2,12 @@
 import { parseArgs } from 'node:util'
 
 /** What `--peers` may name. */
-export const PEER_NAMES = ['haproxy', 'nginx', 'envoy'] as const
+export const PEER_NAMES = ['haproxy', 'haproxy-1m', 'nginx', 'envoy'] as const
 
 export type PeerName = (typeof PEER_NAMES)[number]
+
+/** The peers that goals compare with: each as it comes. HAProxy with larger pipes is shown beside them. */
+export const GOAL_PEER_NAMES = ['haproxy', 'nginx', 'envoy'] as const satisfies readonly PeerName[]
 
 /** What `--only` may name, in the order in which they run. */
 export const MEASURE_NAMES = [
@@ -46,6 +49,8 @@ export interface BenchOptions {
   readonly name?: string
   readonly outFolder?: string
   readonly profileFolder?: string
+  /** The root of another build of twinstack, which is measured beside this one. */
+  readonly baselineFolder?: string
   /** The result is the one that bench/README.md shows. */
   readonly isPublished: boolean
   /** A goal that is missed or not measured fails the run. */
@@ -66,6 +71,7 @@ xds takes --rounds and --check alone
   --transfer-mib N    size of the byte-exact transfer, each way (1024)
   --name NAME         name of the result (the time)
   --out FOLDER        where it is written: NAME.json, NAME.md, NAME.svg (bench/results)
+  --baseline FOLDER   another checkout of twinstack, built, to be measured beside this one
   --profile FOLDER    CPU profiles of twinstack (node --cpu-prof)
   --publish           the same as --name published, and bench/README.md shows it
   --check             exit code 1 when a goal is missed or could not be measured
@@ -89,6 +95,7 @@ export function parseBenchOptions(args: readonly string[]): BenchOptions | 'help
       name: { type: 'string' },
       out: { type: 'string' },
       profile: { type: 'string' },
+      baseline: { type: 'string' },
       publish: { type: 'boolean', default: false },
       check: { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
@@ -109,6 +116,7 @@ export function parseBenchOptions(args: readonly string[]): BenchOptions | 'help
     ...(values.publish ? { name: PUBLISHED_NAME } : values.name !== undefined && { name: values.name }),
     ...(values.out !== undefined && { outFolder: values.out }),
     ...(values.profile !== undefined && { profileFolder: values.profile }),
+    ...(values.baseline !== undefined && { baselineFolder: values.baseline }),
     isPublished: values.publish,
     isCheck: values.check,
   }

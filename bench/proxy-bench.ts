@@ -13,10 +13,10 @@ import { measureSlowReaders } from './measures/slow-readers.ts'
 import { measureTransfer } from './measures/transfer.ts'
 import { measureWorkers } from './measures/workers.ts'
 import { ENVOY } from './proxies/envoy.ts'
-import { HAPROXY } from './proxies/haproxy.ts'
+import { HAPROXY, HAPROXY_1M } from './proxies/haproxy.ts'
 import { NGINX } from './proxies/nginx.ts'
 import { PLAIN, RunningProxy } from './proxies/running-proxy.ts'
-import { twinstackProgram } from './proxies/twinstack.ts'
+import { baselineProgram, twinstackProgram } from './proxies/twinstack.ts'
 import { CONTROL, Figures } from './report/figures.ts'
 import { judge } from './report/goals.ts'
 import { readMachineFacts } from './report/machine-facts.ts'
@@ -41,6 +41,7 @@ const MEASURES: Readonly<Record<MeasureName, Measure>> = {
 
 const PEERS: Readonly<Record<PeerName, ProxyProgram>> = {
   haproxy: HAPROXY,
+  'haproxy-1m': HAPROXY_1M,
   nginx: NGINX,
   envoy: ENVOY,
 }
@@ -69,7 +70,7 @@ export async function runProxyBench(
       ...(options.profileFolder !== undefined && { profileFolder: options.profileFolder }),
     }),
   )
-  const { peers, leftOut } = await findPeers(options.peers)
+  const { peers, leftOut } = await findPeers(candidatesOf(options))
   for (const reason of leftOut) note(`left out: ${reason}`)
   const programs = [...engines, ...peers]
   const figures = new Figures()
@@ -113,15 +114,22 @@ export async function runProxyBench(
   }
 }
 
+/** What twinstack is to be measured beside. */
+function candidatesOf({ engines, baselineFolder, peers }: BenchOptions): readonly ProxyProgram[] {
+  const baseline =
+    baselineFolder === undefined ? [] : [baselineProgram(baselineFolder, { engine: engines[0] ?? 'auto' })]
+  return [...baseline, ...peers.map((name) => PEERS[name])]
+}
+
 /** The peers that are here, and why the others are not. */
 async function findPeers(
-  names: readonly PeerName[],
+  candidates: readonly ProxyProgram[],
 ): Promise<{ readonly peers: readonly ProxyProgram[]; readonly leftOut: readonly string[] }> {
   const peers: ProxyProgram[] = []
   const leftOut: string[] = []
-  for (const name of names) {
-    const missing = await PEERS[name].missing()
-    if (missing === undefined) peers.push(PEERS[name])
+  for (const program of candidates) {
+    const missing = await program.missing()
+    if (missing === undefined) peers.push(program)
     else leftOut.push(missing)
   }
   return { peers, leftOut }

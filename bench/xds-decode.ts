@@ -124,12 +124,10 @@ function weigh(encoded: readonly Uint8Array[]): void {
   const decodedBytes = heapBytes() - before
   store.apply(batch)
   batch.length = 0
-  const { workloadIndex: index } = store.snapshot
   const totalBytes = heapBytes() - before
   const perWorkload = (bytes: number): string => `${(bytes / encoded.length).toFixed(0)} bytes`
-  const members = index.membersOf('team-0/app-0.team-0.svc.cluster.local').length
   note(
-    `in memory, per workload: ${perWorkload(decodedBytes)} decoded, ${perWorkload(totalBytes)} in the store with the index (${members} members of the first service)`,
+    `in memory, per workload: ${perWorkload(decodedBytes)} decoded, ${perWorkload(totalBytes)} for the ${store.snapshot.workload.size} in the store with its indexes`,
   )
 }
 

@@ -1,5 +1,5 @@
 /** New connections: how many a second, and how long one takes while there is room for more. */
-import { measureWindows } from './windows.ts'
+import { cpuUsEach, measureWindows } from './windows.ts'
 
 import type { Measure } from './measure.ts'
 import type { WindowFigure } from './windows.ts'
@@ -21,9 +21,17 @@ export const CONNECTION_FIGURES: readonly WindowFigure[] = [
     isHigherBetter: true,
     valueOf: ({ completedPerSecond }) => completedPerSecond,
   },
+  {
+    id: 'connections-cpu',
+    title: 'new connections, processor time',
+    unit: 'µs each',
+    isHigherBetter: false,
+    isOfProxy: true,
+    valueOf: cpuUsEach,
+  },
 ]
 
-/** Row `connections`. */
+/** Rows `connections`, `connections-cpu`. */
 export const measureConnections: Measure = async (context) => {
   await measureWindows(context, CONNECTION_LOAD, CONNECTION_FIGURES)
 }

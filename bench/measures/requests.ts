@@ -1,5 +1,5 @@
 /** Small requests and answers on connections that stay. */
-import { measureWindows } from './windows.ts'
+import { cpuUsEach, measureWindows } from './windows.ts'
 
 import type { Measure } from './measure.ts'
 import type { WindowFigure } from './windows.ts'
@@ -18,9 +18,17 @@ export const REQUEST_FIGURES: readonly WindowFigure[] = [
     isHigherBetter: true,
     valueOf: ({ completedPerSecond }) => completedPerSecond,
   },
+  {
+    id: 'requests-cpu',
+    title: 'requests on open connections, processor time',
+    unit: 'µs each',
+    isHigherBetter: false,
+    isOfProxy: true,
+    valueOf: cpuUsEach,
+  },
 ]
 
-/** Row `requests`. */
+/** Rows `requests`, `requests-cpu`. */
 export const measureRequests: Measure = async (context) => {
   await measureWindows(context, REQUEST_LOAD, REQUEST_FIGURES)
 }

@@ -35,6 +35,11 @@ export async function measureWindows(
   }
 }
 
+/** Processor time that the proxy used for each connection or request that was completed. */
+export function cpuUsEach({ cpuSeconds, completed }: WindowResult): number {
+  return (cpuSeconds / completed) * 1e6
+}
+
 function addFigures(
   { figures: collected }: MeasureContext,
   family: Family,

@@ -42,7 +42,8 @@ async function measureLoads(
   for (const { load, figures } of LOADS) {
     const plan = { ...load, count: load.count * workers, family: FAMILY, proxy, seconds } as const
     const result = await measureWindow(lab, plan)
-    for (const { id, title, unit, isHigherBetter, valueOf } of figures) {
+    for (const { id, title, unit, isHigherBetter, isOfProxy = false, valueOf } of figures) {
+      if (isOfProxy && proxy === undefined) continue
       const ofWorkers = workers === 1 ? '1 worker' : `${workers} workers`
       collected.add(
         {

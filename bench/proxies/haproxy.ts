@@ -12,23 +12,39 @@ import type { ProxyProgram } from './proxy-program.ts'
 const MAX_PIPES = 1_100
 const OWN_DESCRIPTORS = 100
 
-/** HAProxy from the PATH. */
-export const HAPROXY: ProxyProgram = {
-  name: 'haproxy',
-  hasWorkers: true,
-  canFallBack: false,
-  describe: async () => {
-    const version = /version (\d+\.\d+\.\d+)/.exec(await runCommand('haproxy', ['-v']))?.[1]
-    return `HAProxy ${version ?? ''}, nbthread 1, splice`
-  },
-  missing: async () =>
-    (await hasCommand('haproxy')) ? undefined : 'haproxy is not on the PATH (apt install haproxy)',
-  prepare: ({ folder, firstPort, workers }) => ({
-    command: 'haproxy',
-    args: ['-db', '-q', '-f', path.join(folder, 'haproxy.cfg')],
-    files: { 'haproxy.cfg': renderConfig(firstPort, workers) },
-    capturePorts: fixedPorts(firstPort),
-  }),
+/** Of 64 KiB, 256 KiB and 1 MiB the one with which HAProxy's bulk transfers cost the least processor time. */
+const LARGE_PIPE_BYTES = 1_048_576
+
+/** HAProxy from the PATH, with the pipes that it has by itself, of 64 KiB. */
+export const HAPROXY = haproxyProgram({ name: 'haproxy' })
+
+/** The same with pipes as large as those of twinstack's Linux engine. */
+export const HAPROXY_1M = haproxyProgram({ name: 'haproxy-1m', pipeBytes: LARGE_PIPE_BYTES })
+
+interface HaproxyOptions {
+  readonly name: string
+  /** tune.pipesize; absent: HAProxy's default. */
+  readonly pipeBytes?: number
+}
+
+function haproxyProgram({ name, pipeBytes }: HaproxyOptions): ProxyProgram {
+  return {
+    name,
+    hasWorkers: true,
+    canFallBack: false,
+    describe: async () => {
+      const version = /version (\d+\.\d+\.\d+)/.exec(await runCommand('haproxy', ['-v']))?.[1]
+      return `HAProxy ${version ?? ''}, nbthread 1, splice, pipes of ${pipeBytes === undefined ? '64 KiB' : `${pipeBytes / 1_024} KiB`}`
+    },
+    missing: async () =>
+      (await hasCommand('haproxy')) ? undefined : 'haproxy is not on the PATH (apt install haproxy)',
+    prepare: ({ folder, firstPort, workers }) => ({
+      command: 'haproxy',
+      args: ['-db', '-q', '-f', path.join(folder, 'haproxy.cfg')],
+      files: { 'haproxy.cfg': renderConfig({ firstPort, threads: workers, pipeBytes }) },
+      capturePorts: fixedPorts(firstPort),
+    }),
+  }
 }
 
 /** As many as descriptors allow: two for each connection and each pipe. */
@@ -36,15 +52,20 @@ function maxConnections(): number {
   return Math.floor(((readDescriptorLimit() ?? Infinity) - OWN_DESCRIPTORS) / 2) - MAX_PIPES
 }
 
-function renderConfig(firstPort: number, threads: number): string {
+interface ConfigParts {
+  readonly firstPort: number
+  readonly threads: number
+  readonly pipeBytes: number | undefined
+}
+
+function renderConfig({ firstPort, threads, pipeBytes }: ConfigParts): string {
   return [
     'global',
     `  nbthread ${threads}`,
     // By itself it would keep two descriptors for pipes for every four connections.
     `  maxpipes ${MAX_PIPES}`,
     `  maxconn ${maxConnections()}`,
-    // Of 64 KiB, which is the default, 256 KiB and 1 MiB the one that costs the least processor time.
-    '  tune.pipesize 1048576',
+    ...(pipeBytes === undefined ? [] : [`  tune.pipesize ${pipeBytes}`]),
     'defaults',
     '  mode tcp',
     `  maxconn ${maxConnections()}`,

@@ -1,4 +1,5 @@
 /** twinstack itself, as operators start it, once for each engine that is asked for. */
+import { existsSync } from 'node:fs'
 import path from 'node:path'
 
 import { PACKAGE_ROOT, VERSION } from '../../src/agent/version.ts'
@@ -14,22 +15,46 @@ export interface TwinstackOptions {
   readonly profileFolder?: string
 }
 
-const AGENT_PATH = path.join(PACKAGE_ROOT, 'dist', 'src', 'agent', 'main.js')
+/** Another checkout that has been built, for comparison. */
+export const BASELINE_NAME = 'baseline'
 
 /** The agent of this build. */
-export function twinstackProgram({ engine, profileFolder }: TwinstackOptions): ProxyProgram {
+export function twinstackProgram(options: TwinstackOptions): ProxyProgram {
+  const { engine } = options
+  return agentProgram(PACKAGE_ROOT, {
+    ...options,
+    name: engine === 'auto' ? 'twinstack' : `twinstack-${engine}`,
+    description: `twinstack ${VERSION}, engine ${engine}`,
+  })
+}
+
+/** The agent of the build under `root`. */
+export function baselineProgram(root: string, { engine }: Pick<TwinstackOptions, 'engine'>): ProxyProgram {
+  return agentProgram(root, {
+    engine,
+    name: BASELINE_NAME,
+    description: `twinstack of ${root}, engine ${engine}`,
+  })
+}
+
+function agentProgram(
+  root: string,
+  options: TwinstackOptions & { readonly name: string; readonly description: string },
+): ProxyProgram {
+  const { engine, profileFolder, name, description } = options
+  const agentPath = path.join(path.resolve(root), 'dist', 'src', 'agent', 'main.js')
   const profile = profileFolder === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', profileFolder]
   return {
     canFallBack: true,
     hasWorkers: engine !== 'node',
-    name: engine === 'auto' ? 'twinstack' : `twinstack-${engine}`,
-    describe: () => Promise.resolve(`twinstack ${VERSION}, engine ${engine}`),
-    missing: () => Promise.resolve(undefined),
+    name,
+    describe: () => Promise.resolve(description),
+    missing: () => Promise.resolve(existsSync(agentPath) ? undefined : `there is no ${agentPath}: build it`),
     prepare: ({ folder, firstPort, workers, isObserved, staticServices }) => {
       const metricsPort = firstPort + 1
       return {
         command: process.execPath,
-        args: [...profile, AGENT_PATH, 'agent', '-c', path.join(folder, 'mesh.json')],
+        args: [...profile, agentPath, 'agent', '-c', path.join(folder, 'mesh.json')],
         env: {
           TWINSTACK_ENGINE: engine,
           TWINSTACK_WORKERS: String(workers),

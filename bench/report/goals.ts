@@ -1,5 +1,5 @@
 /** What twinstack must reach, and whether it did. Goals are ratios inside one run, or bounds where nobody compares. */
-import { PEER_NAMES } from '../options.ts'
+import { GOAL_PEER_NAMES } from '../options.ts'
 
 import type { Family } from '../../src/core/family.ts'
 import type { FigureRow } from './figures.ts'
@@ -55,9 +55,9 @@ export function judge(rows: readonly FigureRow[], contender: string): readonly V
   )
 }
 
-/** The best of the peers in a row; `undefined` without any. */
+/** The best in a row of the peers that goals compare with; `undefined` without any. */
 export function bestPeer({ figures, isHigherBetter }: FigureRow): string | undefined {
-  const measured = PEER_NAMES.flatMap((name) => {
+  const measured = GOAL_PEER_NAMES.flatMap((name) => {
     const figure = figures[name]
     return figure === undefined ? [] : [{ name, value: figure.median }]
   })
@@ -74,7 +74,7 @@ function judgeRow(goal: Goal, row: FigureRow, contender: string): Verdict {
   const reference = best === undefined ? undefined : row.figures[best]?.median
   if (best === undefined || reference === undefined) return { ...subject, state: 'not measured' }
   const reached = own / reference
-  const isComplete = PEER_NAMES.every((name) => row.figures[name] !== undefined)
+  const isComplete = GOAL_PEER_NAMES.every((name) => row.figures[name] !== undefined)
   const ifReached = isComplete ? 'met' : 'not measured'
   return { ...subject, reached, bestPeer: best, state: isWithin(goal, reached) ? ifReached : 'missed' }
 }

@@ -20,7 +20,7 @@ const LABEL_WIDTH = 150
 const VALUE_WIDTH = 58
 
 /** Okabe and Ito's colours, which people who see few colours can tell apart (https://jfly.uni-koeln.de/color/). */
-const PEER_COLOURS = ['#56b4e9', '#e69f00', '#cc79a7']
+const PEER_COLOURS = ['#56b4e9', '#0072b2', '#e69f00', '#cc79a7']
 const OWN_COLOURS = ['#009e73', '#8fd3bf']
 const CONTROL_COLOUR = '#bbbbbb'
 

@@ -50,7 +50,6 @@ async function main(): Promise<MeshFigures> {
     repeatBlockedMs: repeated.blockedMs,
     replaceBlockedMs: replaced.blockedMs,
     residentBytes: after.rss - before.rss,
-    heapBytes: after.heapUsed - before.heapUsed,
     changeMs: changeMs(),
     serviceLookupUs: lookupUs(model.serviceAddresses, 80),
     workloadLookupUs: lookupUs((n) => model.workload(n * 7).addresses, 8080),

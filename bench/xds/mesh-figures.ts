@@ -10,7 +10,6 @@ export interface MeshFigures {
   readonly replaceBlockedMs: number
   /** Growth from the empty store on. */
   readonly residentBytes: number
-  readonly heapBytes: number
   /** One endpoint; the 99th percentile of many. */
   readonly changeMs: number
   readonly serviceLookupUs: number
@@ -27,7 +26,6 @@ export function readMeshFigures(value: unknown): MeshFigures {
     repeatBlockedMs: figure('repeatBlockedMs'),
     replaceBlockedMs: figure('replaceBlockedMs'),
     residentBytes: figure('residentBytes'),
-    heapBytes: figure('heapBytes'),
     changeMs: figure('changeMs'),
     serviceLookupUs: figure('serviceLookupUs'),
     workloadLookupUs: figure('workloadLookupUs'),

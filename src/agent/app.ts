@@ -51,7 +51,19 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
   const workloadMetrics = new WorkloadMetrics({ clock })
   const records = new RecordCollector({ clock, workloads: workloadMetrics, log: accessLog })
   const observer = combineObservers(accessLog, ...(deps.observer === undefined ? [] : [deps.observer]))
-  const dataPlane = new DataPlane({ clock, logger, engine, store, records, observer }, settings, mesh)
+  const dataPlane = new DataPlane(
+    {
+      clock,
+      logger,
+      engine,
+      store,
+      records,
+      observer,
+      ...(feed.discovery !== undefined && { discovery: feed.discovery }),
+    },
+    settings,
+    mesh,
+  )
   const { proxy, totals } = dataPlane
   const metrics = new Metrics(
     {
@@ -81,7 +93,7 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
   ])
   const starting = readiness.begin('proxy')
   const configuring = readiness.begin('configuration')
-  const views = new AdminViews({ clock, store, proxy }, { settings, mesh, version: VERSION })
+  const views = new AdminViews({ clock, store, proxy, feed }, { settings, mesh, version: VERSION })
   const ports = new OperatorPorts(
     {
       clock,

@@ -25,6 +25,7 @@ import type { Router } from '../mesh/router.ts'
 import type { MeshStore } from '../mesh/store.ts'
 import type { ConnectionObserver } from '../proxy/connection-record.ts'
 import type { Proxy } from '../proxy/proxy.ts'
+import type { Discovery } from '../proxy/route-source.ts'
 import type { Engine, EngineProxy } from './engine/engine.ts'
 import type { LoadedMesh } from './source/mesh-file.ts'
 import type { RecordCollector } from './access-log/record-collector.ts'
@@ -37,6 +38,7 @@ export interface DataPlaneDeps {
   readonly engine: Engine
   readonly store: MeshStore
   readonly records: RecordCollector
+  readonly discovery?: Discovery
   /** See EngineProxyDeps. */
   readonly observer: ConnectionObserver
 }

@@ -36,7 +36,8 @@ export function familyOrder(
   native: Family,
   enabled: readonly Family[],
 ): readonly Family[] {
-  return wanted(policy, native).filter((family) => enabled.includes(family))
+  const order = wanted(policy, native)
+  return enabled.length === FAMILIES.length ? order : order.filter((family) => enabled.includes(family))
 }
 
 function wanted(policy: FamilyPolicy, native: Family): readonly Family[] {

@@ -16,7 +16,7 @@ import { evaluatePolicies } from './policy.ts'
 import { ServiceAnswers } from './service-answers.ts'
 import { serviceKey } from './workload.ts'
 
-import type { IpAddress, SocketAddress } from '../core/address.ts'
+import type { SocketAddress } from '../core/address.ts'
 import type { Vantage } from './ambient-endpoints.ts'
 import type { PolicyDecision } from './policy.ts'
 import type { RejectReason, Route, RouteFacts, RouteLabels, RoutePlan, Router } from './router.ts'
@@ -78,13 +78,6 @@ export class AmbientRouter implements Router {
     const question = this.#ask(facts)
     const destination = this.#workloadAt(question.snapshot, facts.destination)
     return destination === undefined || decide(question, destination).isAllowed
-  }
-
-  /** True when the mesh says something about an address to every client: who asks need not wait for the control plane. */
-  knows(ip: IpAddress): boolean {
-    const { workloadIndex, serviceIndex } = this.#store.snapshot
-    const address = { network: this.#network, ip }
-    return workloadIndex.at(address) !== undefined || serviceIndex.at(address, undefined) !== undefined
   }
 
   #ask(facts: RouteFacts): Question {

@@ -18,6 +18,14 @@ export class ServiceIndex {
     this.ranges = ranges
   }
 
+  /** True when some service has the address, whoever may see it. */
+  has(address: NetworkAddress): boolean {
+    return (
+      this.byVip.get(address).length > 0 ||
+      this.ranges.some(({ network, cidr }) => network === address.network && cidrContains(cidr, address.ip))
+    )
+  }
+
   /**
    * The service that an address means to a client of a namespace: one that it may see; among those its own
    * namespace's, then a canonical one, then the first. An exact address goes before a range, and among ranges the

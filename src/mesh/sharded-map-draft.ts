@@ -1,16 +1,22 @@
 /** Makes the successor of a {@link ShardedMap}: copies a shard when it is first written to, and shares the others. */
 import { SHARD_COUNT, SPLIT_SIZE, ShardedMap, shardIndex } from './sharded-map.ts'
 
+/** What is a draft's own once something is written: the shards of its successor, and which of them are copies. */
+interface OwnShards<Key, Value> {
+  readonly shards: ReadonlyMap<Key, Value>[]
+  readonly copies: Map<Key, Value>[]
+}
+
 export class ShardedMapDraft<Key extends string | number, Value> {
   readonly #base: ShardedMap<Key, Value>
-  #shards: ReadonlyMap<Key, Value>[]
-  /** Copies that are this draft's own, by shard. */
-  #copies: (Map<Key, Value> | undefined)[] = []
+  /** Those of the base until something is written. */
+  #shards: readonly ReadonlyMap<Key, Value>[]
+  #own: OwnShards<Key, Value> | undefined
   #size: number
 
   constructor(base: ShardedMap<Key, Value>) {
     this.#base = base
-    this.#shards = [...base.shards]
+    this.#shards = base.shards
     this.#size = base.size
   }
 
@@ -35,26 +41,35 @@ export class ShardedMapDraft<Key extends string | number, Value> {
 
   /** The successor, or the base itself when nothing has been written. The draft must not be written to afterwards. */
   seal(): ShardedMap<Key, Value> {
-    if (this.#copies.length === 0) return this.#base
+    if (this.#own === undefined) return this.#base
     return this.#size === 0 ? new ShardedMap() : new ShardedMap(this.#shards)
   }
 
   #writable(key: Key): Map<Key, Value> {
-    const index = shardIndex(this.#shards.length, key)
-    let copy = this.#copies[index]
+    const { shards, copies } = this.#owned()
+    const index = shardIndex(shards.length, key)
+    let copy = copies[index]
     if (copy === undefined) {
-      copy = new Map(this.#shards[index])
-      this.#copies[index] = copy
-      this.#shards[index] = copy
+      copy = new Map(shards[index])
+      copies[index] = copy
+      shards[index] = copy
     }
     return copy
   }
 
+  #owned(): OwnShards<Key, Value> {
+    if (this.#own === undefined) {
+      this.#own = { shards: [...this.#base.shards], copies: [] }
+      this.#shards = this.#own.shards
+    }
+    return this.#own
+  }
+
   #split(): void {
-    const shards = Array.from({ length: SHARD_COUNT }, () => new Map<Key, Value>())
+    const copies = Array.from({ length: SHARD_COUNT }, () => new Map<Key, Value>())
     for (const shard of this.#shards)
-      for (const [key, value] of shard) shards[shardIndex(SHARD_COUNT, key)]?.set(key, value)
-    this.#shards = [...shards]
-    this.#copies = shards
+      for (const [key, value] of shard) copies[shardIndex(SHARD_COUNT, key)]?.set(key, value)
+    this.#own = { shards: [...copies], copies }
+    this.#shards = this.#own.shards
   }
 }

@@ -30,6 +30,8 @@ export class ShardedMultimap<Key extends string | number, Item extends object> {
 export class ShardedMultimapDraft<Key extends string | number, Item extends object> {
   readonly #base: ShardedMultimap<Key, Item>
   readonly #entries: ShardedMapDraft<Key, Item | Several<Item>>
+  /** Marks the lists of this draft. Were it the draft itself, its lists would keep every earlier state of the map. */
+  readonly #mark = {}
 
   constructor(base: ShardedMultimap<Key, Item>) {
     this.#base = base
@@ -71,8 +73,8 @@ export class ShardedMultimapDraft<Key extends string | number, Item extends obje
 
   /** A list that nobody else has seen yet, in the place of the entry of a key. */
   #writable(key: Key, entry: Item | Several<Item>): Item[] {
-    if (entry instanceof Several && entry.draft === this) return entry.items
-    const own = new Several(this, entry instanceof Several ? [...entry.items] : [entry])
+    if (entry instanceof Several && entry.mark === this.#mark) return entry.items
+    const own = new Several(this.#mark, entry instanceof Several ? [...entry.items] : [entry])
     this.#entries.set(key, own)
     return own.items
   }
@@ -82,11 +84,11 @@ const NOTHING: readonly never[] = []
 
 /** The items of a key that has more than one; written by the draft that made it and by nobody after that. */
 class Several<Item extends object> {
-  readonly draft: object
+  readonly mark: object
   readonly items: Item[]
 
-  constructor(draft: object, items: Item[]) {
-    this.draft = draft
+  constructor(mark: object, items: Item[]) {
+    this.mark = mark
     this.items = items
   }
 }

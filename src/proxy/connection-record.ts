@@ -48,12 +48,12 @@ export interface Fallback {
 export interface UpstreamRecord {
   readonly name: string
   /** The endpoint that connected; absent while racing and after a failure. */
-  readonly endpoint?: Endpoint
-  readonly remote?: SocketAddress
+  readonly endpoint?: Endpoint | undefined
+  readonly remote?: SocketAddress | undefined
   /** The source address of the upstream connection. */
-  readonly local?: SocketAddress
+  readonly local?: SocketAddress | undefined
   /** Whether `local` is the address of the client; absent where nobody asked for it. */
-  readonly isSourcePreserved?: boolean
+  readonly isSourcePreserved?: boolean | undefined
 }
 
 /** A connection as it is now. Of a closed one, as it was at its end. */
@@ -69,19 +69,44 @@ export interface ConnectionRecord {
   readonly family: Family
   readonly labels: RouteLabels
   readonly accessLogs: readonly AccessLog[]
-  readonly upstream?: UpstreamRecord
+  readonly upstream?: UpstreamRecord | undefined
   readonly attempts: readonly AttemptRecord[]
-  readonly fallback?: Fallback
+  readonly fallback?: Fallback | undefined
   /** Of a live connection the relay's own counters: whoever keeps the record sees them go on. */
   readonly bytes: Readonly<RelayBytes>
 }
 
-/** A connection that has ended. */
-export interface ClosedConnectionRecord extends ConnectionRecord {
+/** How a connection ended. */
+export interface ConnectionEnd {
   readonly durationMs: number
   readonly closeReason: CloseReason
   /** What exactly the reason refers to, for the log: a policy, a cluster, the attempts that failed. Can be empty. */
   readonly detail: string
+}
+
+/** A connection that has ended. */
+export interface ClosedConnectionRecord extends ConnectionRecord, ConnectionEnd {}
+
+/** The last record of a connection. Written out: of a spread V8 would make each object in thirteen steps. */
+export function closedRecord(last: ConnectionRecord, end: ConnectionEnd): ClosedConnectionRecord {
+  return {
+    id: last.id,
+    listener: last.listener,
+    direction: last.direction,
+    openedAtMs: last.openedAtMs,
+    client: last.client,
+    destination: last.destination,
+    family: last.family,
+    labels: last.labels,
+    accessLogs: last.accessLogs,
+    upstream: last.upstream,
+    attempts: last.attempts,
+    fallback: last.fallback,
+    bytes: last.bytes,
+    durationMs: end.durationMs,
+    closeReason: end.closeReason,
+    detail: end.detail,
+  }
 }
 
 /** Is told about connections. Called in the data path: must be quick and must not throw. */

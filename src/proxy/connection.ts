@@ -5,6 +5,7 @@
 import { isSameSocketAddress } from '../core/address.ts'
 import { familyOrder } from '../core/family.ts'
 import { CLOSE_REASONS } from './close-reason.ts'
+import { closedRecord } from './connection-record.ts'
 import { destinationOf } from './destination.ts'
 import { Dial } from './dialer.ts'
 import { orderAttempts, selectEndpoints } from './endpoint-selection.ts'
@@ -71,6 +72,7 @@ const TIMER_SLACK_MS = 1
 const ROUTING: Phase = { kind: 'routing' }
 const ENDED: Phase = { kind: 'ended' }
 const NO_LABELS: RouteLabels = {}
+const NO_ATTEMPTS: readonly AttemptRecord[] = []
 
 export class Connection implements RouteWaiter {
   readonly id: number
@@ -78,13 +80,14 @@ export class Connection implements RouteWaiter {
   readonly facts: RouteFacts
   readonly #deps: ConnectionDeps
   readonly #options: ConnectionOptions
-  readonly #downstream: TransportSocket
+  /** Absent once a relay owns it. */
+  #downstream: TransportSocket | undefined
   readonly #isLoop: boolean
   readonly #openedAtMs: number
   readonly #acceptedAtMs: number
   /** Where the counters have this connection as active. */
   readonly #listenerEntry: number
-  readonly #attempts: AttemptRecord[] = []
+  #attempts: readonly AttemptRecord[] = NO_ATTEMPTS
   /** What of the relay's bytes is in the stats already, so that a long connection shows while it lives. */
   readonly #foldedBytes = noRelayBytes()
   #phase: Phase = ROUTING
@@ -124,13 +127,17 @@ export class Connection implements RouteWaiter {
     return this.facts.listener.capture !== 'none'
   }
 
+  get #preservesSource(): boolean {
+    return this.facts.listener.preservesSource === true
+  }
+
   /** As the client sees its connection. */
   get #ends(): ConnectionEnds {
     return { from: this.facts.client, to: this.facts.destination }
   }
 
   start(): void {
-    this.#downstream.onGone((code) => {
+    this.#downstream?.onGone((code) => {
       if (this.#phase.kind === 'connecting') this.#phase.dial.cancel()
       this.#end('downstream_gone', code)
     })
@@ -163,9 +170,9 @@ export class Connection implements RouteWaiter {
       family: this.family,
       labels: this.#route?.labels ?? NO_LABELS,
       accessLogs: this.#route?.settings.accessLogs ?? this.facts.listener.accessLogs,
-      ...(this.#upstream !== undefined && { upstream: this.#upstream }),
+      upstream: this.#upstream,
       attempts: this.#attempts,
-      ...(this.#fallback !== undefined && { fallback: this.#fallback }),
+      fallback: this.#fallback,
       bytes: this.#phase.kind === 'relaying' ? this.#phase.relay.bytes : this.#foldedBytes,
     }
   }
@@ -255,7 +262,7 @@ export class Connection implements RouteWaiter {
     targets: readonly AttemptTarget[],
     families: readonly Family[],
   ): void {
-    const { packetMark } = this.#options
+    const { packetMark, keepalive } = this.#options
     const dial = new Dial(
       this.#deps,
       {
@@ -264,10 +271,10 @@ export class Connection implements RouteWaiter {
         connectTimeoutMs: upstream.connectTimeoutMs,
         source: {
           configured: upstream.sourceAddresses,
-          ...(this.facts.listener.preservesSource === true && { preserved: this.facts.client }),
+          preserved: this.#preservesSource ? this.facts.client : undefined,
         },
-        ...(packetMark !== undefined && { packetMark }),
-        keepalive: { ...this.#options.keepalive, ...upstream.keepalive },
+        packetMark,
+        keepalive: upstream.keepalive === undefined ? keepalive : { ...keepalive, ...upstream.keepalive },
       },
       {
         attemptEnded: (attempt) => {
@@ -289,7 +296,8 @@ export class Connection implements RouteWaiter {
   /** Keeps what an attempt says about the family of its endpoint (rule 7). */
   #learn(attempt: AttemptRecord): void {
     const { address, endpoint, result, durationMs } = attempt
-    this.#attempts.push(attempt)
+    // Not pushed: an array that grows gets room for 17, which every connection would keep.
+    this.#attempts = [...this.#attempts, attempt]
     this.#deps.stats.attempt(address.ip.family, result, durationMs)
     const key = { endpointId: endpoint.id, family: address.ip.family }
     const nowMs = this.#deps.clock.nowMs()
@@ -311,6 +319,8 @@ export class Connection implements RouteWaiter {
   ): void {
     const { endpoint, address } = target
     const { stats, transport, observer } = this.#deps
+    const downstream = this.#downstream
+    if (downstream === undefined) throw new TypeError('a connection is relayed once')
     if (this.#isCaptured && this.#deps.loops.isOwn(this.#ends)) {
       // The other end is of another thread, and was reported there after this one was accepted.
       socket.reset()
@@ -325,27 +335,28 @@ export class Connection implements RouteWaiter {
       endpoint,
       remote: address,
       local: socket.local,
-      ...(this.facts.listener.preservesSource === true && {
-        isSourcePreserved: socket.local.ip.text === this.facts.client.ip.text,
-      }),
+      isSourcePreserved: this.#preservesSource
+        ? socket.local.ip.text === this.facts.client.ip.text
+        : undefined,
     }
     this.#fallback = fallbackOf(target, this.#attempts, families)
     this.#deps.loops.connected({ from: socket.local, to: address })
     stats.connected({ downstream: this.family, upstream: address.ip.family })
     if (this.#fallback !== undefined) stats.fellBack(this.#fallback)
-    const relay = transport.relay(this.#downstream, socket, (end) => {
+    const relay = transport.relay(downstream, socket, (end) => {
       this.foldBytes()
       state.closed(endpoint.id)
       const { reason, detail } = this.#closing ?? relayEndReason(end)
       this.#end(reason, detail)
     })
+    this.#downstream = undefined
     this.#phase = { kind: 'relaying', relay }
     observer.connected(this.record())
   }
 
   /** Ends a connection that has no upstream: the client gets RST, so that its own happy eyeballs can work (rule 8). */
   #refuse(reason: CloseReason, detail: string): void {
-    this.#downstream.reset()
+    this.#downstream?.reset()
     this.#end(reason, detail)
   }
 
@@ -359,12 +370,8 @@ export class Connection implements RouteWaiter {
     if (this.#counted !== undefined) this.#deps.limits.closed(this.#counted)
     this.#deps.stats.closed(reason)
     this.#deps.stats.ended(this.#listenerEntry, this.family)
-    this.#deps.observer.closed({
-      ...record,
-      durationMs: this.#deps.clock.nowMs() - this.#acceptedAtMs,
-      closeReason: reason,
-      detail,
-    })
+    const durationMs = this.#deps.clock.nowMs() - this.#acceptedAtMs
+    this.#deps.observer.closed(closedRecord(record, { durationMs, closeReason: reason, detail }))
     this.#deps.ended(this)
   }
 

@@ -25,7 +25,8 @@ export function destinationOf(
       return { address: socket.local, isProxy: false }
     case 'redirect': {
       const address = socket.originalDestination() ?? socket.local
-      const isUnredirected = isSameSocketAddress(address, socket.local)
+      // The local address costs a call: only the port of a listening socket can be its own.
+      const isUnredirected = canHavePort(listener, address.port) && isSameSocketAddress(address, socket.local)
       return { address, isProxy: isUnredirected || (isLoopback(address.ip) && isOwnAddress(address)) }
     }
     case 'tproxy': {
@@ -33,4 +34,9 @@ export function destinationOf(
       return { address: socket.local, isProxy: isOwnPort }
     }
   }
+}
+
+/** Whether a socket of the listener may have the port; one that asked for any port may have each. */
+function canHavePort({ addresses }: Listener, port: number): boolean {
+  return addresses.some(({ address }) => address.port === port || address.port === 0)
 }

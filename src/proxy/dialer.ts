@@ -25,7 +25,7 @@ export interface DialPlan {
   readonly connectTimeoutMs: number
   readonly source: SourcePlan
   /** Marks the packets of the attempts; absent: no mark. */
-  readonly packetMark?: number
+  readonly packetMark?: number | undefined
   readonly keepalive: Keepalive
 }
 
@@ -126,6 +126,7 @@ export class Dial {
     const target = this.#plan.targets[index]
     if (target === undefined) throw new TypeError(`the race started address ${index}, which does not exist`)
     const { source, packetMark, keepalive } = this.#plan
+    const { from, isTransparent } = sourceOf(source, target.family)
     const { clock, loops, transport } = this.#deps
     const attempt: RunningAttempt = {
       target,
@@ -137,9 +138,10 @@ export class Dial {
     attempt.connect = transport.connect(
       {
         to: target.address,
+        from,
+        isTransparent,
+        mark: packetMark,
         keepalive,
-        ...sourceOf(source, target.family),
-        ...(packetMark !== undefined && { mark: packetMark }),
       },
       {
         started: (local) => {

@@ -87,7 +87,7 @@ export function orderAttempts(
       else last.push(target)
     }
   }
-  return ordered.concat(last)
+  return last.length === 0 ? ordered : ordered.concat(last)
 }
 
 function canUse(endpoint: Endpoint, families: readonly Family[]): boolean {

@@ -29,7 +29,8 @@ export type RaceAction =
  */
 export class Race {
   readonly #count: number
-  readonly #pending = new Set<number>()
+  /** In the order in which they were started: few, and one nearly always. */
+  #pending: readonly number[] = []
   #next = 0
   #isOver = false
 
@@ -49,13 +50,11 @@ export class Race {
 
   /** An attempt failed: the next one starts without waiting for the delay. */
   failed(index: number): readonly RaceAction[] {
-    if (this.#isOver || !this.#pending.delete(index)) return []
-    return this.#startNext()
+    return this.#takePending(index) ? this.#startNext() : []
   }
 
   connected(index: number): readonly RaceAction[] {
-    if (this.#isOver || !this.#pending.delete(index)) return []
-    return [...this.#end('lost_race'), { kind: 'won', index }]
+    return this.#takePending(index) ? [...this.#end('lost_race'), { kind: 'won', index }] : []
   }
 
   /** The time for the whole race is over. */
@@ -70,12 +69,12 @@ export class Race {
 
   #startNext(): readonly RaceAction[] {
     if (this.#next >= this.#count) {
-      if (this.#pending.size > 0) return [{ kind: 'disarm' }]
+      if (this.#pending.length > 0) return [{ kind: 'disarm' }]
       this.#isOver = true
       return [{ kind: 'disarm' }, { kind: 'lost' }]
     }
     const index = this.#next++
-    this.#pending.add(index)
+    this.#pending = [...this.#pending, index]
     return this.#next < this.#count
       ? [{ kind: 'start', index }, { kind: 'arm' }]
       : [{ kind: 'start', index }, { kind: 'disarm' }]
@@ -83,8 +82,15 @@ export class Race {
 
   #end(why: 'lost_race' | 'timeout' | 'cancelled'): RaceAction[] {
     this.#isOver = true
-    const aborts = [...this.#pending].map((index): RaceAction => ({ kind: 'abort', index, why }))
-    this.#pending.clear()
-    return [{ kind: 'disarm' }, ...aborts]
+    const aborted = this.#pending
+    this.#pending = []
+    return [{ kind: 'disarm' }, ...aborted.map((index): RaceAction => ({ kind: 'abort', index, why }))]
+  }
+
+  /** False when the attempt is not under way in a race that goes on. */
+  #takePending(index: number): boolean {
+    if (this.#isOver || !this.#pending.includes(index)) return false
+    this.#pending = this.#pending.filter((each) => each !== index)
+    return true
   }
 }

@@ -4,15 +4,15 @@ import type { Family } from '../core/family.ts'
 
 /** The source of one attempt. Without `from` the kernel chooses. */
 export interface AttemptSource {
-  readonly from?: SocketAddress
+  readonly from?: SocketAddress | undefined
   /** `from` is not an address of this host. */
-  readonly isTransparent?: boolean
+  readonly isTransparent?: boolean | undefined
 }
 
 /** What decides about sources for all attempts of one connection. */
 export interface SourcePlan {
   /** The client, where its address is to be preserved. */
-  readonly preserved?: SocketAddress
+  readonly preserved?: SocketAddress | undefined
   /** At most one per family. */
   readonly configured: readonly SocketAddress[]
 }

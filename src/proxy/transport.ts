@@ -74,11 +74,11 @@ export interface TransportSocket {
 export interface ConnectOptions {
   readonly to: SocketAddress
   /** The local address to connect from; absent: the kernel's choice. Port 0 unless fixed. */
-  readonly from?: SocketAddress
+  readonly from?: SocketAddress | undefined
   /** `from` need not be an address of this host; needs the capability `transparentSource`. */
-  readonly isTransparent?: boolean
+  readonly isTransparent?: boolean | undefined
   /** Marks the packets (SO_MARK); needs the capability `packetMark`. */
-  readonly mark?: number
+  readonly mark?: number | undefined
   readonly keepalive: Keepalive
 }
 

@@ -5,10 +5,11 @@
 import { Backoff } from '../core/backoff.ts'
 import type { AgentError } from '../core/errors.ts'
 import { silenceError, violationError } from './stream-error.ts'
+import { finishInSlices } from './slices.ts'
 import { StreamState } from './stream-state.ts'
 import { Subscription } from './subscription.ts'
 
-import type { Clock, Timer } from '../core/clock.ts'
+import type { Timer } from '../core/clock.ts'
 import type { LogLevel, Logger } from '../core/logger.ts'
 import type { Random } from '../core/random.ts'
 import type { AdsObserver, AdsStatus, ReconnectReason, TimedText } from './ads-status.ts'
@@ -16,12 +17,12 @@ import type { AdsStream, AdsTransport } from './ads-transport.ts'
 import type { XdsMode } from './discovery-messages.ts'
 import type { TypeUpdate, UpdateSink } from './discovery.ts'
 import type { DiscoveryNode } from './node-message.ts'
+import type { SliceDeps } from './slices.ts'
 import type { TypeInterest } from './subscription.ts'
 
-export interface AdsClientDeps {
+export interface AdsClientDeps extends SliceDeps {
   readonly transport: AdsTransport
   readonly sink: UpdateSink
-  readonly clock: Clock
   readonly random: Random
   readonly logger: Logger
   readonly observer: AdsObserver
@@ -79,8 +80,8 @@ export class AdsClient {
   #reconnectTimer: Timer | undefined
   #deadline: Timer | undefined
   #readTimer: Timer | undefined
-  /** The update that the sink is busy with, whatever becomes of the stream meanwhile. */
-  #applying: Promise<void> | undefined
+  /** The message that is read and applied, whatever becomes of the stream meanwhile. */
+  #taking: Promise<void> | undefined
   #isLastRejected = false
   #isStarted = false
   #isConnected = false
@@ -198,59 +199,68 @@ export class AdsClient {
 
   #receive(open: OpenStream, bytes: Uint8Array): void {
     if (open.failure !== undefined || this.#closing !== undefined) return
-    const received = open.state.receive(bytes)
+    // It has answered; reading a large response may take longer than the deadline allows.
+    this.#deadline?.cancel()
+    this.#taking = this.#take(open, bytes)
+  }
+
+  /** Deals with one message, whatever becomes of the stream meanwhile. */
+  async #take(open: OpenStream, bytes: Uint8Array): Promise<void> {
+    const isRejected = await this.#process(open, bytes)
+    this.#taking = undefined
+    // When the stream went meanwhile, what waited for this message may go on.
+    if (this.#open !== open) this.#reconnect()
+    if (this.#open !== open || open.failure !== undefined) return
+    this.#flush()
+    this.#readNext(open, isRejected)
+  }
+
+  /** Resolves with whether the message was rejected. */
+  async #process(open: OpenStream, bytes: Uint8Array): Promise<boolean> {
+    const received = await finishInSlices(this.#deps, open.state.receiveSteps(bytes))
     const { observer, logger, transport } = this.#deps
     if (received.kind === 'violation') {
       observer.message('', 'malformed')
       this.#fail(open, violationError(transport.target, received.problem))
-      return
+      return false
     }
     this.#served(open)
-    if (received.kind === 'update') {
-      if (received.controlPlane !== '') this.#controlPlane = received.controlPlane
-      this.#applying = this.#apply(open, received.update)
-      return
+    switch (received.kind) {
+      case 'update':
+        if (this.#closing !== undefined) return false
+        if (received.controlPlane !== '') this.#controlPlane = received.controlPlane
+        return await this.#apply(open, received.update)
+      case 'rejected':
+        this.#rejected(received.typeUrl, received.nack)
+        return true
+      case 'dropped': {
+        const what = received.typeUrl || 'a response without a type'
+        observer.message(received.typeUrl, 'dropped')
+        logger.log('warn', `${transport.target} sent ${what}, which was not asked for`)
+        return false
+      }
     }
-    const { typeUrl } = received
-    if (received.kind === 'rejected') {
-      this.#rejected(typeUrl, received.nack)
-      this.#flush()
-    } else {
-      observer.message(typeUrl, 'dropped')
-      logger.log(
-        'warn',
-        `${transport.target} sent ${typeUrl || 'a response without a type'}, which was not asked for`,
-      )
-    }
-    this.#readNext(open, received.kind === 'rejected')
   }
 
   /** The stream works: its control plane has answered. */
   #served(open: OpenStream): void {
     if (open.hasServed) return
     open.hasServed = true
-    this.#deadline?.cancel()
     // Not at connecting: one that accepts streams and drops them would be asked without a pause.
     this.#reconnectBackoff.reset()
-    this.#setConnected(true)
+    // A stream that went while its message was read does not come back by it.
+    if (this.#open === open) this.#setConnected(true)
   }
 
   /** The sink never rejects; if it does, that is a defect, and ends the process as an unhandled rejection. */
-  async #apply(open: OpenStream, update: TypeUpdate): Promise<void> {
+  async #apply(open: OpenStream, update: TypeUpdate): Promise<boolean> {
     const rejections = await this.#deps.sink.apply(update)
-    this.#applying = undefined
-    const { typeUrl, nack } = open.state.settle(rejections)
+    const { typeUrl, nack } = await finishInSlices(this.#deps, open.state.settleSteps(rejections))
     const record = this.#records.get(typeUrl)
     if (record !== undefined) record.updatedAtMs = this.#deps.clock.wallTimeMs()
     if (nack === undefined) this.#deps.observer.message(typeUrl, 'accepted')
     else this.#rejected(typeUrl, nack)
-    if (this.#open !== open) {
-      // The stream went meanwhile; what waited for this update may go on.
-      this.#reconnect()
-      return
-    }
-    this.#flush()
-    this.#readNext(open, nack !== undefined)
+    return nack !== undefined
   }
 
   #rejected(typeUrl: string, nack: string): void {
@@ -314,7 +324,7 @@ export class AdsClient {
 
   /** Opens the next stream after a pause, and not before the sink is done: updates never overlap. */
   #reconnect(): void {
-    if (this.#applying !== undefined || this.#closing !== undefined || this.#open !== undefined) return
+    if (this.#taking !== undefined || this.#closing !== undefined || this.#open !== undefined) return
     if (this.#reconnectTimer !== undefined) return
     this.#reconnectTimer = this.#deps.clock.setTimer(this.#reconnectBackoff.nextDelayMs(), () => {
       this.#connect()
@@ -340,6 +350,6 @@ export class AdsClient {
       open.stream.close()
       await gone
     }
-    await this.#applying
+    await this.#taking
   }
 }

@@ -4,13 +4,14 @@
  */
 import { policyKey, serviceKey } from '../mesh/workload.ts'
 import { TYPE_URLS } from './discovery.ts'
-import { decodeUpdate, inSlices } from './resource-decoding.ts'
+import { decodeUpdate } from './resource-decoding.ts'
+import { inSlices } from './slices.ts'
 
 import type { Result } from '../core/result.ts'
 import type { MeshDraft, MeshStore, MeshUpdate, ResourceKind } from '../mesh/store.ts'
 import type { AuthorizationPolicy } from '../mesh/workload.ts'
 import type { Rejection, TypeUpdate, UpdateSink } from './discovery.ts'
-import type { SliceDeps } from './resource-decoding.ts'
+import type { SliceDeps } from './slices.ts'
 import type { AddressUpsert } from './resources/wire-address.ts'
 
 export interface AmbientDecoders {

@@ -7,11 +7,15 @@
 import protobuf from 'protobufjs/minimal.js'
 
 import { errorMessage } from '../core/errors.ts'
+import { ITEMS_PER_STEP, finishSteps } from './slices.ts'
+import { encodeVersions } from './initial-versions.ts'
 import { tag, writeMessage, writeNode, writeText } from './node-message.ts'
+import { isWireError } from './wire-message.ts'
 
 import type { Result } from '../core/result.ts'
 import type { EncodedResource } from './discovery.ts'
 import type { DiscoveryNode } from './node-message.ts'
+import type { Steps } from './slices.ts'
 
 /** `sotw`: every response is the whole state of its type. `delta`: it is what changed. */
 export type XdsMode = 'sotw' | 'delta'
@@ -87,14 +91,10 @@ export function encodeDeltaRequest(request: DeltaRequest): Uint8Array {
   writeText(writer, 2, request.typeUrl)
   writeList(writer, 3, request.subscribe ?? [])
   writeList(writer, 4, request.unsubscribe ?? [])
-  for (const [name, version] of request.initialVersions ?? [])
-    writeMessage(writer, 5, () => {
-      writeText(writer, 1, name)
-      writeText(writer, 2, version)
-    })
   writeText(writer, 6, request.nonce ?? '')
   writeError(writer, 7, error)
-  return writer.finish()
+  // Fields may come in any order.
+  return Buffer.concat([writer.finish(), encodeVersions(request.initialVersions ?? [])])
 }
 
 function writeList(writer: protobuf.Writer, field: number, texts: Iterable<string>): void {
@@ -111,18 +111,24 @@ function writeError(writer: protobuf.Writer, field: number, error: ErrorDetail |
 
 /** Reads a response. Bytes that are no such message are a problem that says where; linear in their number. */
 export function decodeResponse(mode: XdsMode, bytes: Uint8Array): Result<DiscoveryResponse> {
+  return finishSteps(decodeSteps(mode, bytes))
+}
+
+/** The same step by step, a hundred resources or so at a time. */
+export function* decodeSteps(mode: XdsMode, bytes: Uint8Array): Steps<Result<DiscoveryResponse>> {
   try {
-    return { ok: true, value: mode === 'delta' ? readDelta(bytes) : readSotw(bytes) }
-  } catch (reason) {
-    const message = `not a discovery response: ${errorMessage(reason)} in ${bytes.length} bytes`
+    return { ok: true, value: yield* mode === 'delta' ? readDelta(bytes) : readSotw(bytes) }
+  } catch (error) {
+    if (!isWireError(error)) throw error
+    const message = `not a discovery response: ${errorMessage(error)} in ${bytes.length} bytes`
     return { ok: false, problems: [{ path: [], severity: 'error', message }] }
   }
 }
 
-function readSotw(bytes: Uint8Array): DiscoveryResponse {
+function* readSotw(bytes: Uint8Array): Steps<DiscoveryResponse> {
   const resources: EncodedResource[] = []
   const texts = { version: '', typeUrl: '', nonce: '', controlPlane: '' }
-  readFields(bytes, (field, reader) => {
+  yield* readFieldSteps(bytes, (field, reader) => {
     if (field === 1) texts.version = reader.string()
     else if (field === 2)
       resources.push({ name: '', version: '', aliases: NO_ALIASES, ...readAny(reader.bytes()) })
@@ -135,11 +141,11 @@ function readSotw(bytes: Uint8Array): DiscoveryResponse {
   return { ...texts, resources, removed: [] }
 }
 
-function readDelta(bytes: Uint8Array): DiscoveryResponse {
+function* readDelta(bytes: Uint8Array): Steps<DiscoveryResponse> {
   const resources: EncodedResource[] = []
   const removed: string[] = []
   const texts = { version: '', typeUrl: '', nonce: '', controlPlane: '' }
-  readFields(bytes, (field, reader) => {
+  yield* readFieldSteps(bytes, (field, reader) => {
     if (field === 1) texts.version = reader.string()
     else if (field === 2) resources.push(readResource(reader.bytes()))
     else if (field === 4) texts.typeUrl = reader.string()
@@ -206,14 +212,26 @@ export function readFirstText(bytes: Uint8Array): string {
   return text
 }
 
-/** Calls `read` at each length-delimited field, which answers false for one that it leaves; all others are skipped. */
-function readFields(bytes: Uint8Array, read: (field: number, reader: protobuf.Reader) => boolean): void {
+/** Reads one field, or answers false to leave it; only length-delimited ones are asked for. */
+type ReadField = (field: number, reader: protobuf.Reader) => boolean
+
+function readFields(bytes: Uint8Array, read: ReadField): void {
   const reader = protobuf.Reader.create(bytes)
-  while (reader.pos < reader.len) {
-    const key = reader.uint32()
-    const field = key >>> 3
-    const wireType = key & 7
-    if (field === 0) throw new RangeError(`field number 0 at byte ${reader.pos}`)
-    if (wireType !== LENGTH_DELIMITED || !read(field, reader)) reader.skipType(wireType)
+  while (reader.pos < reader.len) readField(reader, read)
+}
+
+function* readFieldSteps(bytes: Uint8Array, read: ReadField): Steps<void> {
+  const reader = protobuf.Reader.create(bytes)
+  for (let fields = 1; reader.pos < reader.len; fields++) {
+    readField(reader, read)
+    if (fields % ITEMS_PER_STEP === 0) yield
   }
+}
+
+function readField(reader: protobuf.Reader, read: ReadField): void {
+  const key = reader.uint32()
+  const field = key >>> 3
+  const wireType = key & 7
+  if (field === 0) throw new RangeError(`field number 0 at byte ${reader.pos}`)
+  if (wireType !== LENGTH_DELIMITED || !read(field, reader)) reader.skipType(wireType)
 }

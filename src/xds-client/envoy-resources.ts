@@ -14,8 +14,8 @@ import type { MeshUpdate } from '../mesh/store.ts'
 /** How long a cluster waits for its assignment where it does not say, as Envoy. */
 export const INITIAL_FETCH_TIMEOUT_MS = 15_000
 /**
- * How long a listener waits for its clusters, and a cluster that is gone for the listeners that still name it. A control
- * plane that keeps its order needs less than a second.
+ * How long a listener waits for its clusters, a cluster that is gone for the listeners that still name it, and one that
+ * has changed for its assignment to come again. A control plane that keeps its order needs less than a second.
  */
 export const ORDER_TIMEOUT_MS = 15_000
 
@@ -75,14 +75,9 @@ export class EnvoyResources {
     return knownIn(this.#listeners.get(listener.name), listener)
   }
 
-  /** True when the control plane has had exactly this object already. */
-  isLatestCluster(cluster: Cluster): boolean {
-    return this.#clusters.get(cluster.name)?.latest === cluster
-  }
-
   /** Takes clusters that came through `knownCluster`, and says what changes in the mesh. */
   updateClusters({ upserts, removed }: TypeChange<Cluster>, nowMs: number): readonly MeshUpdate[] {
-    for (const cluster of upserts) advance(this.#clusters, cluster, nowMs + fetchTimeoutOf(cluster))
+    for (const cluster of upserts) advance(this.#clusters, cluster, nowMs + this.#patienceWith(cluster))
     for (const name of removed) retire(this.#clusters, name, nowMs)
     return this.settle(nowMs)
   }
@@ -116,6 +111,15 @@ export class EnvoyResources {
       ...this.#dropClusters(nowMs),
       ...this.#dropAssignments(),
     ]
+  }
+
+  /** A control plane need not send again what it has sent: what there is of a changed cluster is used in the end. */
+  #patienceWith({ name, discovery }: Cluster): number {
+    if (discovery.kind !== 'eds') return 0
+    const { assignmentName, initialFetchTimeoutMs = INITIAL_FETCH_TIMEOUT_MS } = discovery
+    const timeoutMs = initialFetchTimeoutMs === 0 ? Infinity : initialFetchTimeoutMs
+    const canServe = this.#clusters.get(name)?.inForce !== undefined && this.#assignments.has(assignmentName)
+    return canServe ? Math.min(timeoutMs, ORDER_TIMEOUT_MS) : timeoutMs
   }
 
   #useClusters(nowMs: number, arrived: ReadonlySet<string>): readonly MeshUpdate[] {
@@ -215,12 +219,6 @@ function retire(table: Map<string, Transition<unknown>>, name: string, nowMs: nu
   if (held?.inForce === undefined) table.delete(name)
   else if (held.latest !== undefined)
     table.set(name, { ...held, latest: undefined, dueMs: nowMs + ORDER_TIMEOUT_MS })
-}
-
-function fetchTimeoutOf({ discovery }: Cluster): number {
-  if (discovery.kind !== 'eds') return 0
-  const { initialFetchTimeoutMs = INITIAL_FETCH_TIMEOUT_MS } = discovery
-  return initialFetchTimeoutMs === 0 ? Infinity : initialFetchTimeoutMs
 }
 
 function clusterNamesOf({ filterChains, defaultFilterChain }: Listener): readonly string[] {

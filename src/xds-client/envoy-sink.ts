@@ -13,7 +13,8 @@ import type { Cluster, LoadAssignment } from '../mesh/cluster.ts'
 import type { Listener } from '../mesh/listener.ts'
 import type { MeshStore, MeshUpdate } from '../mesh/store.ts'
 import type { Rejection, TypeUpdate, UpdateSink } from './discovery.ts'
-import type { ResourceReader, SliceDeps } from './resource-decoding.ts'
+import type { ResourceReader } from './resource-decoding.ts'
+import type { SliceDeps } from './slices.ts'
 import type { NameTable } from './resources/name-table.ts'
 import type { EnvoyResource } from './resources/wire-envoy.ts'
 
@@ -26,18 +27,11 @@ export interface EnvoyDecoders {
   readonly nameTable: (value: Uint8Array) => Result<NameTable>
 }
 
-/** Whoever asks the control plane for resources by name. */
-export interface NamedInterest {
-  /** Wants these names of a type and no others. */
-  setNames(typeUrl: string, names: readonly string[]): void
-  /** Wants these names too; those that are wanted already are asked for again. */
-  subscribe(typeUrl: string, names: readonly string[]): void
-}
-
 export interface EnvoySinkDeps extends SliceDeps {
   readonly store: MeshStore
   readonly decoders: EnvoyDecoders
-  readonly interest: NamedInterest
+  /** Told the names of a type that are needed from now on, when they have become others. */
+  readonly namesWanted: (typeUrl: string, names: readonly string[]) => void
 }
 
 interface EnvoyReaders {
@@ -102,18 +96,10 @@ export class EnvoySink implements UpdateSink {
   }
 
   async #applyClusters(update: TypeUpdate): Promise<readonly Rejection[]> {
-    const resources = this.#resources
     const read = await this.#read(update, this.#readers.cluster)
-    const removed = goneNames(update, read, resources.clusterNames)
-    const renewed = read.values.filter((cluster) => !resources.isLatestCluster(cluster))
-    const known = resources.assignmentNames
-    this.#commit(resources.updateClusters({ upserts: read.values, removed }, this.#nowMs()))
+    const removed = goneNames(update, read, this.#resources.clusterNames)
+    this.#commit(this.#resources.updateClusters({ upserts: read.values, removed }, this.#nowMs()))
     this.#forgetIgnored(update.typeUrl, removed)
-    // An unchanged set of names asks for nothing, and a changed cluster waits for its assignment to come again.
-    const again = renewed.flatMap(({ discovery }) =>
-      discovery.kind === 'eds' && known.has(discovery.assignmentName) ? [discovery.assignmentName] : [],
-    )
-    if (again.length > 0) this.#deps.interest.subscribe(TYPE_URLS.assignment, again)
     return read.rejections
   }
 
@@ -171,7 +157,7 @@ export class EnvoySink implements UpdateSink {
       TYPE_URLS.assignment,
       [...ignored.keys()].filter((name) => !assignmentNames.has(name)),
     )
-    this.#deps.interest.setNames(TYPE_URLS.assignment, [...assignmentNames])
+    this.#deps.namesWanted(TYPE_URLS.assignment, [...assignmentNames])
   }
 
   #wait(): void {

@@ -81,6 +81,7 @@ class GrpcStream implements AdsStream {
   #releaseMessage: (() => void) | undefined
   /** The control plane has answered. */
   #isEstablished = false
+  #isProbing = false
   #isClosed = false
   #hasEnded = false
 
@@ -109,13 +110,16 @@ class GrpcStream implements AdsStream {
     this.#call?.cancel()
     // A status that waits behind a message which nobody takes any more.
     this.next()
+    // Nobody wants to know any more why there is no connection.
+    if (this.#isProbing) this.#end(undefined)
   }
 
   async #start(method: string): Promise<void> {
     const { address } = this.#options
     let read
     try {
-      read = await readCredentials(this.#options, address.isTls)
+      const { root, headers } = await readCredentials(this.#options, address.isTls)
+      read = { root, metadata: metadataOf(headers) }
     } catch (reason) {
       if (!(reason instanceof AgentError)) throw reason
       this.#end(reason)
@@ -130,9 +134,7 @@ class GrpcStream implements AdsStream {
       ? credentials.createSsl(read.root ?? null, null, null, { checkServerIdentity: verify })
       : credentials.createInsecure()
     this.#client = new Client(`dns:///${authority(address)}`, channelCredentials, this.#clientOptions())
-    const metadata = new Metadata()
-    for (const [name, value] of Object.entries(read.headers)) metadata.set(name, value)
-    const call = this.#client.makeBidiStreamRequest(method, asBuffer, asIs, metadata)
+    const call = this.#client.makeBidiStreamRequest(method, asBuffer, asIs, read.metadata)
     this.#call = call
     call.on('error', () => {
       // The status below says the same.
@@ -208,7 +210,8 @@ class GrpcStream implements AdsStream {
     }
     const target = this.#target
     const isEstablished = this.#isEstablished
-    const cause = isEstablished || received.code !== status.UNAVAILABLE ? undefined : await probe()
+    this.#isProbing = !isEstablished && received.code === status.UNAVAILABLE
+    const cause = this.#isProbing ? await probe() : undefined
     this.#end(streamError({ target, status: received, isEstablished, cause }))
   }
 
@@ -219,6 +222,19 @@ class GrpcStream implements AdsStream {
     this.#client?.close()
     this.#events.ended(error)
   }
+}
+
+function metadataOf(headers: Readonly<Record<string, string>>): Metadata {
+  const metadata = new Metadata()
+  for (const [name, value] of Object.entries(headers))
+    try {
+      metadata.set(name, value)
+    } catch (cause) {
+      // Without the value, which may be a secret.
+      const message = `the header ${name} cannot be sent; check XDS_HEADER_${name} and AUTH_TOKEN for characters that headers cannot hold`
+      throw new AgentError({ code: 'config_invalid', source: 'config', message, cause })
+    }
+  return metadata
 }
 
 function asBuffer(bytes: Uint8Array): Buffer {

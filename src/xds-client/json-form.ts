@@ -214,9 +214,9 @@ function readScalar(reader: WireReader, type: string): unknown {
     case 'int32':
       return reader.int32()
     case 'int64':
-      return Number(reader.int64().toString())
+      return protobuf.util.LongBits.from(reader.int64()).toNumber(false)
     case 'uint64':
-      return Number(reader.uint64().toString())
+      return protobuf.util.LongBits.from(reader.uint64()).toNumber(true)
     case 'uint32':
       return reader.uint32()
     default:
@@ -233,7 +233,7 @@ function durationText(message: Message): string {
 
 /** google.protobuf.Value is the value of whichever of its fields is there. */
 function structValue(message: Message): unknown {
-  for (const [name, value] of Object.entries(message)) if (name !== 'null_value') return value
+  for (const [name, value] of Object.entries(message)) if (name !== 'nullValue') return value
   return null
 }
 

@@ -209,12 +209,15 @@ export class MessageReader {
   readonly field: Field
   readonly #fields: Readonly<Record<string, unknown>>
   readonly #unread: Set<string>
+  /** Messages that are written in snake_case as a whole need no second look for each field that they do not have. */
+  readonly #hasCamelCase: boolean
 
   constructor(name: string, fields: Readonly<Record<string, unknown>>, field: Field) {
     this.name = name
     this.field = field
     this.#fields = fields
     this.#unread = new Set(Object.keys(fields))
+    this.#hasCamelCase = Object.keys(fields).some((key) => /[A-Z]|[a-z]\d/.test(key))
   }
 
   /** The field, or `undefined` when it is absent or null. */
@@ -281,6 +284,7 @@ export class MessageReader {
 
   #keyOf(name: string): string | undefined {
     if (name in this.#fields) return name
+    if (!this.#hasCamelCase) return undefined
     const camel = name.replace(/_([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
     return camel in this.#fields ? camel : undefined
   }

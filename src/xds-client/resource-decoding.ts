@@ -4,19 +4,11 @@
  */
 import { formatPath } from '../core/result.ts'
 import { resourceName } from './response-check.ts'
+import { inSlices } from './slices.ts'
 
-import type { Clock } from '../core/clock.ts'
 import type { Problem, Result } from '../core/result.ts'
 import type { EncodedResource, Rejection, TypeUpdate } from './discovery.ts'
-
-/** How long the event loop is held before it gets its turn. */
-export const SLICE_MS = 8
-
-export interface SliceDeps {
-  readonly clock: Clock
-  /** Resolves in a later turn of the event loop, after those who wait for theirs. */
-  readonly nextTurn: () => Promise<void>
-}
+import type { SliceDeps } from './slices.ts'
 
 /** How to read the resources of one type. */
 export interface ResourceReader<Value> {
@@ -29,22 +21,6 @@ export interface ResourceReader<Value> {
 export interface NamedValue<Value> {
   readonly name: string
   readonly value: Value
-}
-
-/** Does the work for each item, and yields when a slice is over. */
-export async function inSlices<Item>(
-  { clock, nextTurn }: SliceDeps,
-  items: Iterable<Item>,
-  work: (item: Item) => void,
-): Promise<void> {
-  let sliceEndMs = clock.nowMs() + SLICE_MS
-  for (const item of items) {
-    if (clock.nowMs() >= sliceEndMs) {
-      await nextTurn()
-      sliceEndMs = clock.nowMs() + SLICE_MS
-    }
-    work(item)
-  }
 }
 
 /** Decodes an update in slices: `take` is called with what is good of it; the rest is returned. */

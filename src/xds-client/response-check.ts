@@ -5,9 +5,11 @@
  */
 import { readFirstText } from './discovery-messages.ts'
 import { TYPE_URLS } from './discovery.ts'
+import { ITEMS_PER_STEP } from './slices.ts'
 
 import type { DiscoveryResponse } from './discovery-messages.ts'
 import type { EncodedResource, Rejection } from './discovery.ts'
+import type { Steps } from './slices.ts'
 
 /** The longest text of a NACK, in UTF-16 units: it ends up in logs at both ends. */
 export const MAX_NACK_LENGTH = 4_096
@@ -16,17 +18,18 @@ export const MAX_NACK_LENGTH = 4_096
 const SELF_NAMED: ReadonlySet<string> = new Set([TYPE_URLS.listener, TYPE_URLS.cluster, TYPE_URLS.assignment])
 
 /** Names with what is wrong about them. A name that is not in it is fine as far as can be seen here. */
-export function findContradictions(
+export function* findContradictions(
   response: DiscoveryResponse,
   nameOf: (resource: EncodedResource) => string,
-): ReadonlyMap<string, Rejection> {
+): Steps<ReadonlyMap<string, Rejection>> {
   const rejections = new Map<string, Rejection>()
   const seen = new Set<string>()
   const reject = (name: string, problem: string): void => {
     const earlier = rejections.get(name)?.problems ?? []
     if (!earlier.includes(problem)) rejections.set(name, { name, problems: [...earlier, problem] })
   }
-  for (const resource of response.resources) {
+  for (const [index, resource] of response.resources.entries()) {
+    if (index % ITEMS_PER_STEP === 0) yield
     const name = nameOf(resource)
     if (name !== '' && seen.has(name)) reject(name, 'it is in the response twice')
     seen.add(name)

@@ -4,12 +4,14 @@
  *
  * https://www.envoyproxy.io/docs/envoy/latest/api-docs/xds_protocol
  */
-import { decodeResponse, encodeDeltaRequest, encodeSotwRequest } from './discovery-messages.ts'
+import { decodeSteps, encodeDeltaRequest, encodeSotwRequest } from './discovery-messages.ts'
 import { findContradictions, formatRejections, resourceName } from './response-check.ts'
+import { ITEMS_PER_STEP, finishSteps } from './slices.ts'
 
 import type { DeltaRequest, ErrorDetail, XdsMode } from './discovery-messages.ts'
-import type { EncodedResource, Rejection, TypeUpdate } from './discovery.ts'
+import type { Rejection, TypeUpdate } from './discovery.ts'
 import type { DiscoveryNode } from './node-message.ts'
+import type { Steps } from './slices.ts'
 import type { Subscription } from './subscription.ts'
 
 /** google.rpc.Code INTERNAL: what Envoy rejects a resource with. */
@@ -59,6 +61,8 @@ export class StreamState {
   readonly #replies: Reply[] = []
   #node: DiscoveryNode | undefined
   #pending: PendingUpdate | undefined
+  /** A message is being read. */
+  #isReceiving = false
   #mayStaySilent = true
 
   /** Begins a stream. The order of the subscriptions is that of their first requests. */
@@ -88,11 +92,24 @@ export class StreamState {
 
   /** Takes one message. The update that it holds must be settled before the next message. */
   receive(bytes: Uint8Array): Received {
-    if (this.#pending !== undefined) throw new TypeError('the last update is not settled yet')
-    const decoded = decodeResponse(this.#mode, bytes)
+    return finishSteps(this.receiveSteps(bytes))
+  }
+
+  /** The same step by step. */
+  *receiveSteps(bytes: Uint8Array): Steps<Received> {
+    if (this.#isReceiving || this.#pending !== undefined)
+      throw new TypeError('the last update is not settled yet')
+    this.#isReceiving = true
+    const received = yield* this.#receiveSteps(bytes)
+    this.#isReceiving = false
+    return received
+  }
+
+  *#receiveSteps(bytes: Uint8Array): Steps<Received> {
+    const decoded = yield* decodeSteps(this.#mode, bytes)
     if (!decoded.ok) return { kind: 'violation', problem: decoded.problems[0]?.message ?? 'malformed' }
     const response = decoded.value
-    const { typeUrl } = response
+    const { typeUrl, version } = response
     const type = this.#types.get(typeUrl)
     if (type?.isStarted !== true) return { kind: 'dropped', typeUrl }
     if (response.nonce === '')
@@ -100,32 +117,44 @@ export class StreamState {
     type.nonce = response.nonce
 
     const isWholeState = this.#mode === 'sotw'
-    const contradictions = findContradictions(response, isWholeState ? resourceName : ({ name }) => name)
+    const found = yield* findContradictions(response, isWholeState ? resourceName : ({ name }) => name)
+    const contradictions = [...found.values()]
     // Without its bad parts a whole state would say that they are gone: it is refused as a whole.
-    if (isWholeState && contradictions.size > 0)
-      return { kind: 'rejected', typeUrl, nack: this.#reply(type, [...contradictions.values()]) ?? '' }
+    if (isWholeState && contradictions.length > 0)
+      return { kind: 'rejected', typeUrl, nack: this.#reply(type, contradictions) ?? '' }
+    const { subscription } = type
+    const isTaken = (name: string, aliases: readonly string[]): boolean =>
+      !found.has(name) && subscription.isAskedFor(name, aliases)
+    const isAll = contradictions.length === 0 && subscription.interest !== 'named'
     const update: TypeUpdate = {
       typeUrl,
-      version: response.version,
-      resources: response.resources.filter(
-        (resource) => !contradictions.has(resource.name) && isAskedFor(type.subscription, resource),
-      ),
-      removed: response.removed.filter(
-        (name) => !contradictions.has(name) && type.subscription.isAskedFor(name, []),
-      ),
+      version,
+      resources: isAll
+        ? response.resources
+        : response.resources.filter((resource) => {
+            const name = resourceName(resource)
+            // One without a name goes on: its decoder finds out what is wrong with it.
+            return name === '' ? !found.has('') : isTaken(name, resource.aliases)
+          }),
+      removed: isAll ? response.removed : response.removed.filter((name) => isTaken(name, [])),
       isWholeState,
     }
-    this.#pending = { type, update, contradictions: [...contradictions.values()] }
+    this.#pending = { type, update, contradictions }
     return { kind: 'update', update, controlPlane: response.controlPlane }
   }
 
   /** The update was applied but for `rejections`: it is answered, and what was accepted is remembered. */
   settle(rejections: readonly Rejection[]): Settlement {
+    return finishSteps(this.settleSteps(rejections))
+  }
+
+  /** The same step by step. */
+  *settleSteps(rejections: readonly Rejection[]): Steps<Settlement> {
     const pending = this.#pending
     if (pending === undefined) throw new TypeError('there is no update to settle')
-    this.#pending = undefined
     const { type, update, contradictions } = pending
-    remember(type.subscription, update, new Set(rejections.map(({ name }) => name)))
+    yield* remember(type.subscription, update, new Set(rejections.map(({ name }) => name)))
+    this.#pending = undefined
     const all = [...contradictions, ...rejections]
     if (all.length === 0) type.subscription.version = update.version
     const nack = this.#reply(type, all)
@@ -134,11 +163,11 @@ export class StreamState {
 
   /**
    * The requests that are due, encoded, in their order: replies, then what is asked anew. Call it after each event and
-   * send all of them. While an update is being applied nothing is asked: what it changes goes out at once, after its ACK.
+   * send all of them. While a message is read or applied nothing is asked: what it changes goes out at once, after its ACK.
    */
   takeRequests(): readonly Uint8Array[] {
     const requests = this.#replies.splice(0).map((reply) => this.#encodeReply(reply))
-    if (this.#pending !== undefined) return requests
+    if (this.#isReceiving || this.#pending !== undefined) return requests
     for (const type of this.#types.values()) {
       const request = type.isStarted ? this.#encodeChange(type) : this.#encodeFirst(type)
       if (request !== undefined) requests.push(request)
@@ -215,20 +244,19 @@ export class StreamState {
   }
 }
 
-function isAskedFor(subscription: Subscription, resource: EncodedResource): boolean {
-  const name = resourceName(resource)
-  // One without a name goes on: its decoder finds out what is wrong with it.
-  return name === '' || subscription.isAskedFor(name, resource.aliases)
-}
-
-function remember(subscription: Subscription, update: TypeUpdate, rejected: ReadonlySet<string>): void {
-  const names = new Set<string>()
-  for (const resource of update.resources) {
+function* remember(
+  subscription: Subscription,
+  update: TypeUpdate,
+  rejected: ReadonlySet<string>,
+): Steps<void> {
+  // Of named types absence says nothing: a response may hold only what changed.
+  const present = update.isWholeState && subscription.interest === 'wildcard' ? new Set<string>() : undefined
+  for (const [index, resource] of update.resources.entries()) {
+    if (index % ITEMS_PER_STEP === 0) yield
     const name = resourceName(resource)
-    names.add(name)
+    present?.add(name)
     if (!rejected.has(name)) subscription.accept(name, resource.version, resource.aliases)
   }
   for (const name of update.removed) subscription.remove(name)
-  // Of named types absence says nothing: a response may hold only what changed.
-  if (update.isWholeState && subscription.interest === 'wildcard') subscription.retain(names)
+  if (present !== undefined) subscription.retain(present)
 }

@@ -10,6 +10,7 @@ t.test('everything is measured against every peer unless the operator says other
     only: ['bulk', 'requests'],
     engines: ['linux', 'node'],
   })
+  t.match(parseBenchOptions(['--baseline', '/other']), { baselineFolder: '/other' })
   t.equal(parseBenchOptions(['--help']), 'help')
 })
 

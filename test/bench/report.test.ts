@@ -73,6 +73,11 @@ t.test(
   },
 )
 
+t.test('a goal does not compare with a peer that is shown beside those of the goals', async (t) => {
+  const peers = { haproxy: 10, 'haproxy-1m': 20, nginx: 8, envoy: 6 }
+  t.equal(stateOf(UPLOAD, { own: 11.5, ...peers }), 'met')
+})
+
 t.test('a goal with bounds holds at both ends', async (t) => {
   t.strictSame(
     [249, 250, 280, 281].map((own) => stateOf(SILENT, { own })),

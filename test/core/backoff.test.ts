@@ -45,6 +45,19 @@ t.test('draws each delay from the upper half of its range', (t) => {
   t.end()
 })
 
+t.test('draws each delay from its whole range with full jitter', (t) => {
+  const backoff = (value: number): Backoff =>
+    new Backoff({ random: { next: () => value } }, { initialMs: 100, maxMs: 1_000, jitter: 'full' })
+  t.equal(backoff(0).nextDelayMs(), 0)
+  t.equal(backoff(0.25).nextDelayMs(), 25)
+  const doubling = backoff(0.5)
+  t.strictSame(
+    [1, 2, 3, 4, 5, 6].map(() => doubling.nextDelayMs()),
+    [50, 100, 200, 400, 500, 500],
+  )
+  t.end()
+})
+
 t.test('refuses delays that make no sense', (t) => {
   for (const options of [
     { initialMs: 0, maxMs: 10 },

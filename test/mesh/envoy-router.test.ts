@@ -10,16 +10,20 @@ import { drawRoute } from '../../src/mesh/router.ts'
 import { MeshStore } from '../../src/mesh/store.ts'
 import { assignment, chain, cluster, endpoint, host, listener, staticCluster } from './envoy-fixtures.ts'
 
-import type { DnsLookupFamily } from '../../src/mesh/cluster.ts'
-import type { Listener } from '../../src/mesh/listener.ts'
+import type { Cluster, DnsLookupFamily, EndpointTemplate } from '../../src/mesh/cluster.ts'
+import type { ForwardingChain, Listener } from '../../src/mesh/listener.ts'
 import type { Route } from '../../src/mesh/router.ts'
 import type { MeshUpdate } from '../../src/mesh/store.ts'
 
-function mesh(updates: readonly MeshUpdate[], ownAddresses: readonly string[] = []) {
+function mesh(
+  updates: readonly MeshUpdate[],
+  ownAddresses: readonly string[] = [],
+  plaintextPermitted: readonly string[] = [],
+) {
   const store = new MeshStore()
   store.apply(updates)
   const random = seededRandom(1)
-  const router = new EnvoyRouter({ store }, { ownAddresses: ownAddresses.map(parseIp) })
+  const router = new EnvoyRouter({ store }, { ownAddresses: ownAddresses.map(parseIp), plaintextPermitted })
   const route = (listener: Listener, destination: string, client = '192.0.2.9:4000'): Route => {
     const facts = {
       listener,
@@ -541,3 +545,133 @@ t.test('resolves a name as often as the most eager of the clusters that use it a
   t.strictSame([...hostnamesOf(store.snapshot)], [['db.example', 1_000]])
   t.end()
 })
+
+const MTLS_CLUSTER = 'outbound|80||web.shop.svc.cluster.local'
+const MTLS_TRANSPORT: Cluster['transport'] = {
+  matches: [
+    { criteria: { tlsMode: 'istio' }, isEncrypted: true },
+    { criteria: {}, isEncrypted: false },
+  ],
+  isEncrypted: false,
+}
+
+/** An endpoint of both families whose labels ask for Istio's mTLS. */
+function meshEndpoint(...hosts: readonly string[]): EndpointTemplate {
+  return { ...endpoint(...hosts), transportLabels: { tlsMode: 'istio' } }
+}
+
+function mtlsMesh(
+  endpoints: readonly EndpointTemplate[],
+  plaintextPermitted: readonly string[] = [],
+  transport = MTLS_TRANSPORT,
+) {
+  const web = { ...staticCluster(MTLS_CLUSTER, ...endpoints), ...(transport && { transport }) }
+  const receiving = listener('in', ['10.9.9.9:80'], { filterChains: [chain(MTLS_CLUSTER)] })
+  const lab = mesh([{ kind: 'cluster', upsert: web }, ...listeners(receiving)], [], plaintextPermitted)
+  return lab.route(receiving, '10.9.9.9:80')
+}
+
+t.test('rule 15: refuses an upstream whose endpoints all ask for mTLS', (t) => {
+  t.match(mtlsMesh([meshEndpoint('10.0.0.1:80', '[fd00::1]:80')]), {
+    kind: 'reject',
+    reason: 'mtls_required',
+    detail: `cluster ${MTLS_CLUSTER} asks for mTLS, which is not spoken here; name it in TWINSTACK_ALLOW_PLAINTEXT to permit plain text`,
+  })
+  t.match(mtlsMesh([{ ...endpoint('10.0.0.1:80'), protocol: 'hbone' }]), { reason: 'mtls_required' })
+  t.match(mtlsMesh([endpoint('10.0.0.1:80')], [], { matches: [], isEncrypted: true }), {
+    reason: 'mtls_required',
+  })
+  t.end()
+})
+
+t.test('rule 15: leaves out endpoints that ask for mTLS while others remain', (t) => {
+  const route = mtlsMesh([meshEndpoint('10.0.0.1:80'), endpoint('10.0.0.2:80')])
+  t.strictSame(addressesOf(route), [['10.0.0.2:80']])
+  t.end()
+})
+
+t.test('labels that the cluster does not choose a transport by change nothing', (t) => {
+  const plain = { matches: [], isEncrypted: false }
+  t.strictSame(addressesOf(mtlsMesh([meshEndpoint('10.0.0.1:80')], [], plain)), [['10.0.0.1:80']])
+  t.end()
+})
+
+for (const permitted of ['*', MTLS_CLUSTER, 'shop/web.shop.svc.cluster.local', 'shop']) {
+  t.test(`rule 15: reaches endpoints that ask for mTLS in plain text where ${permitted} permits it`, (t) => {
+    const route = mtlsMesh([meshEndpoint('10.0.0.1:80', '[fd00::1]:80')], [permitted])
+    t.strictSame(addressesOf(route), [['10.0.0.1:80', '[fd00::1]:80']])
+    t.end()
+  })
+}
+
+t.test('rule 15: refuses an original destination whose cluster is encrypted', (t) => {
+  const encrypted = { matches: [], isEncrypted: true }
+  const upsert = { ...cluster('out', { kind: 'original-destination' }), transport: encrypted }
+  const receiving = listener('out', ['127.0.0.1:15001'], { capture: 'redirect' })
+  const updates: readonly MeshUpdate[] = [{ kind: 'cluster', upsert }, ...listeners(receiving)]
+  t.match(mesh(updates).route(receiving, '10.0.0.1:80'), { kind: 'reject', reason: 'mtls_required' })
+  t.match(mesh(updates, [], ['out']).route(receiving, '10.0.0.1:80'), { kind: 'original-destination' })
+  t.end()
+})
+
+t.test('refuses the connections of a chain that refuses, for its reason', (t) => {
+  const { name, match } = chain('a')
+  const refusal = { reason: 'policy_denied', detail: 'a policy' } as const
+  const receiving = listener('in', ['10.9.9.9:80'], { filterChains: [{ name, match, refusal }] })
+  t.match(mesh(listeners(receiving)).route(receiving, '10.9.9.9:80'), { kind: 'reject', ...refusal })
+  t.end()
+})
+
+/** Chains as their names, in the order of the listener; what each asks of the client's first bytes. */
+const inspections: readonly (readonly [string, readonly ForwardingChain[], string | undefined])[] = [
+  ['raw_buffer before a chain for any', [inspected('any'), inspected('raw', 'raw_buffer')], 'raw'],
+  ['a chain for any beside one for TLS', [inspected('tls', 'tls'), inspected('any')], 'any'],
+  ['no chain for TLS', [inspected('tls', 'tls')], undefined],
+  ['no chain for a server name', [forServerName('sni'), inspected('any')], 'any'],
+  [
+    'no chain for an application protocol, and never one that raw_buffer was better than',
+    [inspected('any'), { ...inspected('http', 'raw_buffer'), ...applicationMatch('raw_buffer') }],
+    undefined,
+  ],
+]
+
+for (const [what, filterChains, expected] of inspections) {
+  t.test(`a connection that is not looked into takes ${what}`, (t) => {
+    const receiving = listener('in', ['10.9.9.9:80'], { filterChains })
+    const clusters = ['any', 'raw', 'tls', 'sni', 'http'].map((name): MeshUpdate => ({
+      kind: 'cluster',
+      upsert: staticCluster(name, endpoint('10.0.0.1:80')),
+    }))
+    const route = mesh([...clusters, ...listeners(receiving)]).route(receiving, '10.9.9.9:80')
+    t.equal(route.kind === 'reject' ? undefined : route.upstream.name, expected)
+    t.end()
+  })
+}
+
+t.test('rule 15: a destination that only clients with TLS have a chain for asks for mTLS', (t) => {
+  const strict = inspected('strict', 'tls', 80)
+  const receiving = listener('in', ['10.9.9.9:80'], {
+    filterChains: [strict, inspected('any', 'raw_buffer', 81)],
+  })
+  const { route } = mesh(listeners(receiving))
+  t.match(route(receiving, '10.9.9.9:80'), { kind: 'reject', reason: 'mtls_required' })
+  t.match(route(receiving, '10.9.9.9:82'), { kind: 'reject', reason: 'no_route' })
+  t.end()
+})
+
+function inspected(name: string, transportProtocol?: string, port?: number): ForwardingChain {
+  const plain = chain(name, port === undefined ? {} : { port })
+  return {
+    ...plain,
+    match: { ...plain.match, ...(transportProtocol !== undefined && { transportProtocol }) },
+  }
+}
+
+function forServerName(name: string): ForwardingChain {
+  const plain = chain(name)
+  return { ...plain, match: { ...plain.match, serverNames: ['a.example'] } }
+}
+
+function applicationMatch(transportProtocol: string): Pick<ForwardingChain, 'match'> {
+  return { match: { ...chain('http').match, transportProtocol, applicationProtocols: ['h2c'] } }
+}

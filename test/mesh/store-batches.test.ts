@@ -1,5 +1,8 @@
 /** Any sequence of batches, whole or in slices, gives what a naive model of the store gives, indexes included. */
+import { setImmediate } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 
 import fc from 'fast-check'
 import t from 'tap'
@@ -186,6 +189,11 @@ function rebuilt(snapshot: MeshSnapshot): MeshSnapshot {
   return store.snapshot
 }
 
+function collectGarbage(): void {
+  setFlagsFromString('--expose-gc')
+  runInNewContext('gc()')
+}
+
 function sampleWorkload(uid: string): Workload {
   const [sample] = fc.sample(workload, 1)
   if (sample === undefined) throw new Error('there is no sample')
@@ -235,6 +243,31 @@ t.test('a draft that another batch has overtaken has the last word on what it ha
   t.throws(() => {
     draft.stage([])
   }, TypeError)
+})
+
+t.test('a state that nobody holds is let go, whatever came after it', async (t) => {
+  const store = new MeshStore()
+  const [first] = fc.sample(service, 1)
+  const member = { ...sampleWorkload('one'), services: new Map([['a/one', new Map([[80, 80]])]]) }
+  const put = (capacity: number): readonly MeshUpsert[] => [
+    { kind: 'workload', upsert: { ...member, capacity } },
+    { kind: 'workload', upsert: { ...member, uid: 'two', capacity } },
+    ...(first === undefined ? [] : [{ kind: 'service' as const, upsert: { ...first, name: `${capacity}` } }]),
+  ]
+  const states: WeakRef<object>[] = []
+  for (let capacity = 1; capacity <= 4; capacity++) {
+    store.apply(put(capacity))
+    const { workload: workloads, workloadIndex, serviceIndex } = store.snapshot
+    const { entries } = workloadIndex.byService
+    states.push(...[workloads, workloadIndex, entries, serviceIndex].map((each) => new WeakRef<object>(each)))
+  }
+  // A WeakRef holds its target until the turn ends in which it was made.
+  await setImmediate()
+  collectGarbage()
+  t.strictSame(
+    states.map((state) => state.deref() !== undefined),
+    [...new Array<boolean>(12).fill(false), true, true, true, true],
+  )
 })
 
 t.test('watchers are told once of a batch in slices', async (t) => {

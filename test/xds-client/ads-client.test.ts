@@ -19,9 +19,25 @@ const NODE = { id: 'node', metadata: {} }
 /** Lets promises that are settled run their callbacks. */
 const settled = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve))
 
+/** A clock on which looking takes time, as work between two looks would. */
+class CostlyClock extends FakeClock {
+  lookCostMs = 0
+  #costMs = 0
+
+  override nowMs(): number {
+    this.#costMs += this.lookCostMs
+    return super.nowMs() + this.#costMs
+  }
+}
+
 function lab(t: Test, options: Partial<AdsClientOptions> = {}) {
   const transport = new FakeAdsTransport()
-  const clock = new FakeClock()
+  const clock = new CostlyClock()
+  const turns = { count: 0 }
+  const nextTurn = (): Promise<void> => {
+    turns.count++
+    return settled()
+  }
   const sink = new RecordingSink()
   const lines: { level: LogLevel; message: string }[] = []
   const events: string[] = []
@@ -36,7 +52,7 @@ function lab(t: Test, options: Partial<AdsClientOptions> = {}) {
     log: (level: LogLevel, message: string): void => void lines.push({ level, message }),
   }
   const client = new AdsClient(
-    { transport, clock, sink, random, logger, observer },
+    { transport, clock, nextTurn, sink, random, logger, observer },
     {
       mode: 'delta',
       node: NODE,
@@ -51,7 +67,7 @@ function lab(t: Test, options: Partial<AdsClientOptions> = {}) {
     await client.close()
     if (clock.pendingTimers > 0) throw new Error('a timer is left')
   })
-  return { transport, clock, sink, lines, events, random, client }
+  return { transport, clock, sink, lines, events, random, client, turns }
 }
 
 const refused = (): AgentError =>
@@ -329,6 +345,22 @@ t.test('tells its state for /config_dump', async (t) => {
     ],
   })
   t.equal(client.resourceCount(address), 2)
+})
+
+t.test('reads and settles a large response in slices, and sends nothing in between', async (t) => {
+  const { transport, clock, client, sink, turns } = lab(t)
+  client.start()
+  const resources = Array.from({ length: 2_000 }, (_, index) => ({ name: `r${index}` }))
+  // Every look at the clock costs 3 ms: a slice of 8 ms holds three steps.
+  clock.lookCostMs = 3
+  transport.last.respond({ typeUrl: address, nonce: 'n1', resources })
+  client.subscribe(authorization, [])
+  t.equal(sink.updates.length, 0)
+  while (transport.last.requests.length < 3) await settled()
+  clock.lookCostMs = 0
+  t.equal(sink.updates[0]?.resources.length, 2_000)
+  t.ok(turns.count >= 10, `${turns.count} turns`)
+  t.match(transport.last.requests[2], { nonce: 'n1' })
 })
 
 t.test('closes once, when stream and sink are done', async (t) => {

@@ -68,19 +68,30 @@ t.test('asks for the assignments of all clusters with one call, and only when th
 })
 
 t.test('a changed cluster takes over when its assignment has come again, even unchanged', async (t) => {
-  const { store, sink, wanted, askedAgain } = startEnvoySink()
+  const { store, sink, wanted } = startEnvoySink()
   await serveWeb(sink)
   t.equal(connectTimeoutOf(store, 'web'), 5_000)
   await sink.apply(clusters({ ...WEB, connectTimeoutMs: 1_000 }))
   t.equal(connectTimeoutOf(store, 'web'), 5_000, 'the old one serves meanwhile')
   t.ok(store.snapshot.assignment.has('web'))
-  t.strictSame(askedAgain, [['web']])
   await sink.apply(clusters({ ...WEB, connectTimeoutMs: 1_000 }))
   t.equal(connectTimeoutOf(store, 'web'), 5_000)
   await sink.apply(assignments(WEB_ENDPOINTS))
   t.equal(connectTimeoutOf(store, 'web'), 1_000)
   t.strictSame(wanted, [['web']])
-  t.strictSame(askedAgain, [['web']], 'the same cluster again asks for nothing')
+})
+
+t.test('a changed cluster takes over with the endpoints that there are when none come', async (t) => {
+  for (const fetchTimeoutMs of [0, 60_000]) {
+    const { store, clock, sink } = startEnvoySink()
+    await serveWeb(sink, { ...WEB, fetchTimeoutMs })
+    await sink.apply(clusters({ ...WEB, fetchTimeoutMs, connectTimeoutMs: 1_000 }))
+    clock.advance(ORDER_TIMEOUT_MS - 1)
+    t.equal(connectTimeoutOf(store, 'web'), 5_000)
+    clock.advance(1)
+    t.equal(connectTimeoutOf(store, 'web'), 1_000)
+    t.equal(store.snapshot.assignment.get('web')?.endpoints.length, 1)
+  }
 })
 
 t.test('a change that is taken back waits for nothing', async (t) => {

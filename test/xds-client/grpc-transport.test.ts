@@ -279,6 +279,15 @@ t.test('says which file of credentials is missing, before it connects', async (t
   t.equal(server.streamCount, 0)
 })
 
+t.test('says which header cannot be sent, without its value', async (t) => {
+  const server = await startServer(t)
+  for (const headers of [{ 'x-a': 'secret\n' }, { 'x y': 'secret' }]) {
+    const error = await open(t, server.port, { headers }).ended
+    t.match(error, { code: 'config_invalid', message: /the header x.[ay] cannot be sent/ })
+    t.notMatch(error?.message, /secret/)
+  }
+})
+
 t.test('trusts the root in the file as it is when it connects', async (t) => {
   const server = await startServer(t, { tls: SERVER_TLS })
   const root = path.join(directory(t), 'root.pem')

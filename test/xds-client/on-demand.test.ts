@@ -2,8 +2,17 @@
 import t from 'tap'
 
 import { parseSocketAddress } from '../../src/core/address.ts'
+import { seededRandom } from '../../src/core/random.ts'
+import { AmbientRouter } from '../../src/mesh/ambient-router.ts'
+import { MeshStore } from '../../src/mesh/store.ts'
+import { LocalRoutes } from '../../src/proxy/route-source.ts'
+import { TYPE_URLS } from '../../src/xds-client/discovery.ts'
 import { ANSWER_DEADLINE_MS, ASK_AGAIN_MS, OnDemand } from '../../src/xds-client/on-demand.ts'
+import { ambientSink } from '../fixtures/ambient-updates.ts'
 import { FakeClock } from '../fixtures/fake-clock.ts'
+import { aListener } from '../fixtures/mesh-builder.ts'
+import { Waiter, factsOf } from '../fixtures/plan-lab.ts'
+import { update } from '../fixtures/updates.ts'
 
 import type { OnDemandOptions } from '../../src/xds-client/on-demand.ts'
 
@@ -168,3 +177,44 @@ t.test('lets everybody go on when it is closed', async (t) => {
   t.equal(connection.calls, 1)
   t.equal(clock.pendingTimers, 0)
 })
+
+t.test(
+  'a connection to a pod that was not known goes to it and its twin when the answer is in force',
+  async (t) => {
+    const store = new MeshStore()
+    const onDemand = new OnDemand(
+      {
+        clock: new FakeClock(),
+        subscribe: () => undefined,
+        unsubscribe: () => undefined,
+        isKnown: (ip) => store.snapshot.workloadIndex.at({ network: '', ip }) !== undefined,
+      },
+      { network: '' },
+    )
+    const sink = ambientSink(store, {
+      answered: (answer) => {
+        onDemand.answered(answer)
+      },
+    })
+    const router = new AmbientRouter({ store }, { network: '', plaintextPermitted: [] })
+    const routes = new LocalRoutes({ router, random: seededRandom(1), discovery: onDemand })
+    const outbound = aListener('outbound', [['0.0.0.0', 15001]], '', {
+      capture: 'redirect',
+      filterChains: [],
+    })
+    const waiter = new Waiter()
+    routes.route(factsOf(outbound, '10.0.0.9:4000', '10.1.0.1:80'), waiter)
+    const pod = { name: 'echo-0', namespace: 'shop', workloadIps: ['10.1.0.1', 'fd00:1::1'] }
+    const aliases = { [POD]: ['/10.1.0.1', '/fd00:1::1'] }
+    await sink.apply(update(TYPE_URLS.address, { [POD]: { workload: pod } }, { aliases }))
+    t.equal(waiter.routes.length, 0, 'the client is not known yet')
+    await sink.apply(update(TYPE_URLS.address, {}, { removed: ['/10.0.0.9'] }))
+    t.match(waiter.routes, [
+      {
+        upstream: {
+          endpoints: [{ addresses: [{ ip: { text: '10.1.0.1' } }, { ip: { text: 'fd00:1::1' } }] }],
+        },
+      },
+    ])
+  },
+)

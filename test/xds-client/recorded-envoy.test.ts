@@ -32,7 +32,7 @@ async function start(
     clock,
     nextTurn: () => Promise.resolve(),
     decoders: DECODERS,
-    interest: { setNames: (_, names) => wanted.push(names), subscribe: () => undefined },
+    namesWanted: (_, names) => wanted.push(names),
   })
   const rejections = await replay(file, sink)
   const router = new EnvoyRouter({ store }, { ownAddresses: ownAddresses.map(parseIp), plaintextPermitted })

@@ -8,11 +8,14 @@ import type { MeshStore } from '../../mesh/store.ts'
 import type { Proxy } from '../../proxy/proxy.ts'
 import type { LoadedMesh } from '../source/mesh-file.ts'
 import type { Settings } from '../settings/settings.ts'
+import type { StreamView } from './stream-dump.ts'
 
 export interface AdminViewsDeps {
   readonly clock: Clock
   readonly store: MeshStore
   readonly proxy: Proxy
+  /** Has the stream to the control plane, where there is one. */
+  readonly feed: { readonly stream: StreamView | undefined }
 }
 
 export interface AdminViewsOptions {
@@ -28,23 +31,36 @@ export class AdminViews {
   readonly #deps: AdminViewsDeps
   readonly #options: AdminViewsOptions
   readonly #startedAtMs: number
+  /** Of the bootstrap, as `kind name`. */
+  readonly #staticNames: ReadonlySet<string>
 
   constructor(deps: AdminViewsDeps, options: AdminViewsOptions) {
     this.#deps = deps
     this.#options = options
     this.#startedAtMs = deps.clock.wallTimeMs()
+    this.#staticNames = new Set(
+      options.mesh.resources.map(({ kind, upsert }) => `${kind} ${'name' in upsert ? upsert.name : ''}`),
+    )
   }
 
   /** What `istioctl proxy-config` reads of an Envoy, or `istioctl ztunnel-config` of a ztunnel. */
   async configDump(): Promise<unknown> {
     const { settings, mesh, version } = this.#options
-    const { snapshot } = this.#deps.store
+    const { store, feed } = this.#deps
+    const { stream } = feed
+    const { snapshot } = store
+    const common = { snapshot, settings, version, ...(stream !== undefined && { stream }) }
     if (mesh.dialect === 'ambient') {
       const connections = await this.#deps.proxy.connections()
-      return ambientConfigDump({ snapshot, settings, version, connections })
+      return ambientConfigDump({ ...common, connections })
     }
     const node = mesh.bootstrap?.node ?? NO_NODE
-    return envoyConfigDump({ snapshot, settings, version, node, startedAtMs: this.#startedAtMs })
+    return envoyConfigDump({
+      ...common,
+      node,
+      startedAtMs: this.#startedAtMs,
+      isStatic: (kind, name) => stream === undefined || this.#staticNames.has(`${kind} ${name}`),
+    })
   }
 
   /** envoy.admin.v3.Clusters; without clusters in the ambient dialect. */

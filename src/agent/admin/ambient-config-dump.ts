@@ -6,6 +6,8 @@ import { formatSocketAddress } from '../../core/address.ts'
 import { formatCidr } from '../../core/cidr.ts'
 import { serviceKey } from '../../mesh/workload.ts'
 
+import { dumpStream } from './stream-dump.ts'
+
 import type { MeshSnapshot } from '../../mesh/store.ts'
 import type {
   AuthorizationPolicy,
@@ -18,12 +20,15 @@ import type {
 } from '../../mesh/workload.ts'
 import type { ConnectionRecord } from '../../proxy/connection-record.ts'
 import type { Settings } from '../settings/settings.ts'
+import type { StreamView } from './stream-dump.ts'
 
 export interface AmbientDumpInput {
   readonly snapshot: MeshSnapshot
   readonly settings: Settings
   readonly version: string
   readonly connections: readonly ConnectionRecord[]
+  /** Absent where the mesh is read from a file. */
+  readonly stream?: StreamView
 }
 
 type Json = Readonly<Record<string, unknown>>
@@ -32,7 +37,8 @@ type Json = Readonly<Record<string, unknown>>
 const UNKNOWN_WORKLOAD = 'unknown'
 
 /** Costs the size of the mesh and the live connections; the result is plain JSON. */
-export function ambientConfigDump({ snapshot, settings, version, connections }: AmbientDumpInput): Json {
+export function ambientConfigDump(input: AmbientDumpInput): Json {
+  const { snapshot, settings, version, connections, stream } = input
   const endpoints = endpointsByService(snapshot)
   return {
     // This build holds no certificates; istioctl wants the key.
@@ -43,6 +49,7 @@ export function ambientConfigDump({ snapshot, settings, version, connections }: 
     version: { version, gitRevision: 'unknown', istioVersion: version, nodeVersion: process.version },
     workloadState: dumpConnections(snapshot, connections),
     workloads: Array.from(snapshot.workload.values(), dumpWorkload),
+    ...(stream !== undefined && { xds: dumpStream(stream) }),
   }
 }
 

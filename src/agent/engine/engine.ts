@@ -8,6 +8,7 @@ import type { ConnectionOptions } from '../../proxy/connection-options.ts'
 import type { ConnectionObserver } from '../../proxy/connection-record.ts'
 import type { DescriptorBudget } from '../../proxy/descriptor-budget.ts'
 import type { Proxy } from '../../proxy/proxy.ts'
+import type { Discovery } from '../../proxy/route-source.ts'
 import type { ProxyTotals } from '../../proxy/proxy-totals.ts'
 import type { Transport } from '../../proxy/transport.ts'
 import type { AccessLogOptions } from '../access-log/access-log-printer.ts'
@@ -34,6 +35,8 @@ export interface EngineProxyDeps {
   readonly totals: ProxyTotals
   readonly descriptors: DescriptorBudget
   readonly records: RecordCollector
+  /** Learns of addresses that the mesh does not know yet; absent where the mesh is known as a whole. */
+  readonly discovery?: Discovery
   /**
    * Told of every connection by an engine that has them in this thread: the access log above all. One with workers
    * prints lines there and gives them to `records`.

@@ -23,6 +23,11 @@ import type { WorkerThreadData } from './worker-thread.ts'
 
 /** The owner of what the main thread opens. */
 const MAIN_OWNER = MAX_WORKERS
+/**
+ * V8 lets the space of new objects grow to 48 MiB in steps, each when many of them live on: connections that stay. That
+ * memory would be all garbage afterwards and is never given back, and the larger the space, the longer its collections.
+ */
+const MAX_YOUNG_GENERATION_MIB = 3
 /** Descriptors beyond this are not found again after a death. */
 const MAX_TABLE_BYTES = 1_048_576
 
@@ -75,7 +80,11 @@ export class LinuxPlatform implements WorkerPlatform {
       capabilities: this.engine.capabilities,
       accessLog: this.#accessLog,
     }
-    const thread = new Worker(this.#threadUrl, { workerData, transferList: [workerPort] })
+    const thread = new Worker(this.#threadUrl, {
+      workerData,
+      transferList: [workerPort],
+      resourceLimits: { maxYoungGenerationSizeMb: MAX_YOUNG_GENERATION_MIB },
+    })
     let reason: unknown
     let hasExited = false
     port.on('message', (message: FromWorker) => {

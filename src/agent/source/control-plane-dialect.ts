@@ -4,17 +4,11 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { AmbientSink } from '../../xds-client/ambient-sink.ts'
 import { TYPE_URLS } from '../../xds-client/discovery.ts'
 import { EnvoySink } from '../../xds-client/envoy-sink.ts'
-import { decodeAddressResource } from '../../xds-client/resources/wire-address.ts'
-import { decodeAuthorizationResource } from '../../xds-client/resources/wire-authorization.ts'
-import {
-  decodeAssignmentResource,
-  decodeClusterResource,
-  decodeListenerResource,
-} from '../../xds-client/resources/wire-envoy.ts'
-import { AmbientPools } from '../../xds-client/resources/wire-values.ts'
-import { decodeNameTableResource } from '../../xds-client/resources/name-table.ts'
+import { OnDemand } from '../../xds-client/on-demand.ts'
+import { ambientDecoders, envoyDecoders } from '../../xds-client/wire-decoders.ts'
 import { unmetByListener } from '../engine/listener-demands.ts'
 
+import type { Discovery } from '../../proxy/route-source.ts'
 import type { Clock } from '../../core/clock.ts'
 import type { MeshStore } from '../../mesh/store.ts'
 import type { TransportCapabilities } from '../../proxy/transport.ts'
@@ -46,6 +40,8 @@ export interface ResourceKeeper {
   ignoredFields(typeUrl: string): ReadonlyMap<string, readonly string[]>
   /** Resources that are kept beside the store. */
   extraCounts(): readonly { readonly type: string; readonly count: number }[]
+  /** Asks for addresses when connections need them; absent where everything is kept. */
+  readonly discovery?: Discovery
   /** Waits for nothing any more. Idempotent. */
   close(): void
 }
@@ -53,7 +49,13 @@ export interface ResourceKeeper {
 const NOTHING: ReadonlyMap<string, readonly string[]> = new Map()
 
 /** Workloads, services and policies, as istiod sends them to a node. */
-export function ambientDialect({ isOnDemand }: { readonly isOnDemand: boolean }): ControlPlaneDialect {
+export function ambientDialect(options: {
+  /** Addresses are asked for when a connection needs them. */
+  readonly isOnDemand: boolean
+  /** The network of this node. */
+  readonly network: string
+}): ControlPlaneDialect {
+  const { isOnDemand, network } = options
   const { address, authorization } = TYPE_URLS
   return {
     types: [
@@ -61,20 +63,50 @@ export function ambientDialect({ isOnDemand }: { readonly isOnDemand: boolean })
       { typeUrl: authorization, interest: 'wildcard' },
     ],
     needed: [address, authorization],
-    createKeeper: ({ store, clock }) => {
-      const pools = new AmbientPools()
+    createKeeper: ({ store, clock, client }) => {
+      const onDemand = isOnDemand ? createOnDemand({ store, clock, client }, network) : undefined
       const sink = new AmbientSink({
         store,
         clock,
         nextTurn,
-        decoders: {
-          address: (value) => decodeAddressResource(value, pools),
-          authorization: decodeAuthorizationResource,
-        },
+        decoders: ambientDecoders(),
+        ...(onDemand !== undefined && {
+          answered: (answer) => {
+            onDemand.answered(answer)
+          },
+        }),
       })
-      return { sink, ignoredFields: () => NOTHING, extraCounts: () => [], close: () => undefined }
+      return {
+        sink,
+        ignoredFields: () => NOTHING,
+        extraCounts: () => [],
+        ...(onDemand !== undefined && { discovery: onDemand }),
+        close: () => {
+          onDemand?.close()
+        },
+      }
     },
   }
+}
+
+function createOnDemand({ store, clock, client }: KeeperDeps, network: string): OnDemand {
+  return new OnDemand(
+    {
+      clock,
+      subscribe: (names) => {
+        client().subscribe(TYPE_URLS.address, names)
+      },
+      unsubscribe: (names) => {
+        client().unsubscribe(TYPE_URLS.address, names)
+      },
+      isKnown: (ip) => {
+        const { workloadIndex, serviceIndex } = store.snapshot
+        const address = { network, ip }
+        return workloadIndex.at(address) !== undefined || serviceIndex.has(address)
+      },
+    },
+    { network },
+  )
 }
 
 /** Clusters, their assignments, listeners and names, as istiod sends them to a sidecar. */
@@ -96,27 +128,21 @@ export function envoyDialect(options: {
     ],
     needed,
     createKeeper: ({ store, clock, client }) => {
+      const decoders = envoyDecoders(schema)
       const sink = new EnvoySink({
         store,
         clock,
         nextTurn,
-        interest: {
-          setNames: (typeUrl, names) => {
-            client().setNames(typeUrl, names)
-          },
-          subscribe: (typeUrl, names) => {
-            client().subscribe(typeUrl, names)
-          },
+        namesWanted: (typeUrl, names) => {
+          client().setNames(typeUrl, names)
         },
         decoders: {
-          cluster: (value) => decodeClusterResource(value, schema),
-          assignment: (value) => decodeAssignmentResource(value, schema),
+          ...decoders,
           listener: (value) => {
-            const result = decodeListenerResource(value, schema)
+            const result = decoders.listener(value)
             const problems = result.ok ? unmetByListener(result.value.value, capabilities) : []
             return problems.length > 0 ? { ok: false, problems } : result
           },
-          nameTable: decodeNameTableResource,
         },
       })
       return {

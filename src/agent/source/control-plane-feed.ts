@@ -2,6 +2,8 @@
  * Feeds the store from a control plane: a stream, the keeper of its dialect's resources, and what metrics and /config_dump
  * say of both. Whatever the control plane does, the last good state stays in force.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises'
+
 import { AdsClient } from '../../xds-client/ads-client.ts'
 import { countResources } from './source-status.ts'
 
@@ -9,11 +11,13 @@ import type { Clock } from '../../core/clock.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { Random } from '../../core/random.ts'
 import type { MeshStore } from '../../mesh/store.ts'
-import type { AdsObserver, AdsStatus, MessageResult } from '../../xds-client/ads-status.ts'
+import type { AdsObserver, MessageResult } from '../../xds-client/ads-status.ts'
 import type { AdsTransport } from '../../xds-client/ads-transport.ts'
 import type { XdsMode } from '../../xds-client/discovery-messages.ts'
 import type { DiscoveryNode } from '../../xds-client/node-message.ts'
 import type { SourceReadings } from '../metrics/metrics.ts'
+import type { Discovery } from '../../proxy/route-source.ts'
+import type { StreamView } from '../admin/stream-dump.ts'
 import type { ControlPlaneDialect, ResourceKeeper } from './control-plane-dialect.ts'
 import type { MeshFeed } from './mesh-feed.ts'
 
@@ -64,7 +68,7 @@ export class ControlPlaneFeed implements MeshFeed, AdsObserver {
     this.#reached = reached
     this.#keeper = dialect.createKeeper({ store, clock, client: () => this.#client })
     this.#client = new AdsClient(
-      { ...deps, sink: this.#keeper.sink, observer: this },
+      { ...deps, nextTurn, sink: this.#keeper.sink, observer: this },
       { mode, node, types: dialect.types },
     )
     for (const { typeUrl } of dialect.types)
@@ -77,14 +81,16 @@ export class ControlPlaneFeed implements MeshFeed, AdsObserver {
     this.#client.start()
   }
 
-  /** The stream as it is now. */
-  get status(): AdsStatus {
-    return this.#client.status
+  /** As it is at the moment of asking. */
+  get stream(): StreamView {
+    return {
+      status: this.#client.status,
+      ignoredFields: (typeUrl) => this.#keeper.ignoredFields(typeUrl),
+    }
   }
 
-  /** What was read over in the resources of a type, by name; empty where a dialect reads everything. */
-  ignoredFields(typeUrl: string): ReadonlyMap<string, readonly string[]> {
-    return this.#keeper.ignoredFields(typeUrl)
+  get discovery(): Discovery | undefined {
+    return this.#keeper.discovery
   }
 
   read(): SourceReadings {

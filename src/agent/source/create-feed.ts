@@ -57,7 +57,8 @@ function ambientFeed(
   const node = settingsNode('ztunnel', settings, deps.env, VERSION)
   if (!node.ok) return node
   const transport = new GrpcTransport(transportOfSettings(controlPlane, settings))
-  const dialect = ambientDialect(controlPlane)
+  const { isOnDemand } = controlPlane
+  const dialect = ambientDialect({ isOnDemand, network: settings.node.network })
   const feed = new ControlPlaneFeed(
     { ...deps, transport, random: systemRandom },
     { mode: 'delta', node: node.value, dialect },

@@ -2,6 +2,8 @@
 import type { MeshFileSource } from './mesh-file-source.ts'
 import type { LoadedMesh } from './mesh-file.ts'
 import type { SourceReadings } from '../metrics/metrics.ts'
+import type { Discovery } from '../../proxy/route-source.ts'
+import type { StreamView } from '../admin/stream-dump.ts'
 import type { SourceStatus } from './source-status.ts'
 
 /** Feeds the store until it is closed. */
@@ -12,6 +14,10 @@ export interface MeshFeed {
   readonly firstState: Promise<void>
   /** For metrics. */
   read(): SourceReadings
+  /** The stream that the mesh comes over, for /config_dump; `undefined` for a file. */
+  readonly stream: StreamView | undefined
+  /** Asks for addresses when connections need them; `undefined` where the mesh is known as a whole. */
+  readonly discovery: Discovery | undefined
   /** Stops feeding; what is in force stays. Idempotent. */
   close(): Promise<void>
 }
@@ -34,6 +40,8 @@ export function loadedFeed(
     },
     firstState: Promise.resolve(),
     read: () => status.read(),
+    stream: undefined,
+    discovery: undefined,
     close: () => {
       file?.close()
       return Promise.resolve()

@@ -67,8 +67,14 @@ export class LinuxConnect implements ConnectAttempt, ReadyHandler {
     }
     if ((events & EPOLLOUT) === 0) return
     this.#isSettled = true
-    const { to } = this.#options
-    const socket = new LinuxSocket(this.#io, { fd: this.#fd, remote: to, local: this.#local, events })
+    const { to, keepalive } = this.#options
+    const socket = new LinuxSocket(this.#io, {
+      fd: this.#fd,
+      remote: to,
+      local: this.#local,
+      lateKeepalive: keepalive,
+      events,
+    })
     this.#io.reactor.handOver(this.#fd, socket)
     this.#events.connected(socket)
   }

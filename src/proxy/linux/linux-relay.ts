@@ -12,6 +12,9 @@ import type { LinuxIo } from './linux-io.ts'
 import type { LinuxSocket } from './linux-socket.ts'
 import type { RelayOwner } from './relay-side.ts'
 
+/** Keepalive is a matter of connections that last: most end before the four calls that it takes would be worth it. */
+const KEEPALIVE_AFTER_MS = 1_000
+
 export class LinuxRelay implements Relay, RelayOwner {
   readonly bytes = noRelayBytes()
   lastActivityMs: number
@@ -21,6 +24,7 @@ export class LinuxRelay implements Relay, RelayOwner {
   readonly #upstream: RelaySide
   #isEnded = false
   #linger: Timer | undefined
+  #lateKeepalive: Timer | undefined
 
   constructor(io: LinuxIo, downstream: LinuxSocket, upstream: LinuxSocket, onEnd: (end: RelayEnd) => void) {
     this.#io = io
@@ -28,12 +32,19 @@ export class LinuxRelay implements Relay, RelayOwner {
     this.lastActivityMs = io.reactor.turnMs
     const client = downstream.take()
     const server = upstream.take()
-    this.#downstream = new RelaySide(io, this, { fd: client.fd, peerFd: server.fd, side: 'downstream' })
-    this.#upstream = new RelaySide(io, this, { fd: server.fd, peerFd: client.fd, side: 'upstream' })
+    this.#downstream = new RelaySide(io, this, { fd: client.fd, side: 'downstream' })
+    this.#upstream = new RelaySide(io, this, { fd: server.fd, side: 'upstream' })
     this.#downstream.peer = this.#upstream
     this.#upstream.peer = this.#downstream
     io.reactor.handOver(client.fd, this.#downstream)
     io.reactor.handOver(server.fd, this.#upstream)
+    const { lateKeepalive } = server
+    if (lateKeepalive?.idleMs !== undefined) {
+      this.#lateKeepalive = io.reactor.setTimer(KEEPALIVE_AFTER_MS, () => {
+        this.#lateKeepalive = undefined
+        io.options.setKeepalive(server.fd, lateKeepalive)
+      })
+    }
     // What the kernel told before is told again, but not from within the constructor: it can end the relay.
     io.reactor.defer(() => {
       this.#downstream.onReady(client.events)
@@ -87,6 +98,7 @@ export class LinuxRelay implements Relay, RelayOwner {
     if (this.#isEnded) return
     this.#isEnded = true
     this.#linger?.cancel()
+    this.#lateKeepalive?.cancel()
     this.#downstream.end(dead === 'downstream' ? 'close' : how)
     this.#upstream.end(dead === 'upstream' ? 'close' : how)
     this.#onEnd(end)

@@ -7,10 +7,20 @@ import { EPOLLERR, SO_ORIGINAL_DST, SOL_IP, SOL_IPV6 } from './constants.ts'
 import { errorCodeOfErrno } from './syscalls.ts'
 
 import type { SocketAddress } from '../../core/address.ts'
+import type { Keepalive } from '../../mesh/upstream.ts'
 import type { ErrorCode } from '../../core/errors.ts'
 import type { TransportSocket } from '../transport.ts'
 import type { LinuxIo } from './linux-io.ts'
 import type { ReadyHandler } from './reactor.ts'
+
+/** What the next owner of a descriptor gets. */
+export interface TakenSocket {
+  readonly fd: number
+  /** What the kernel has told and nobody has seen to. */
+  readonly events: number
+  /** To be set if the connection lasts. */
+  readonly lateKeepalive: Keepalive | undefined
+}
 
 const CLOSED = -1
 
@@ -19,6 +29,7 @@ export class LinuxSocket implements TransportSocket, ReadyHandler {
   readonly #io: LinuxIo
   #fd: number
   #local: SocketAddress | undefined
+  readonly #lateKeepalive: Keepalive | undefined
   #events: number
   #onGone: ((code: ErrorCode) => void) | undefined
 
@@ -33,6 +44,8 @@ export class LinuxSocket implements TransportSocket, ReadyHandler {
       readonly remote: SocketAddress
       /** Where it is known already. */
       readonly local?: SocketAddress | undefined
+      /** What its relay is to set if it lasts; absent: it has been set. */
+      readonly lateKeepalive?: Keepalive
       readonly events: number
     },
   ) {
@@ -40,6 +53,7 @@ export class LinuxSocket implements TransportSocket, ReadyHandler {
     this.#fd = socket.fd
     this.remote = socket.remote
     this.#local = socket.local
+    this.#lateKeepalive = socket.lateKeepalive
     this.#events = socket.events
   }
 
@@ -74,9 +88,9 @@ export class LinuxSocket implements TransportSocket, ReadyHandler {
     this.#close()
   }
 
-  /** Hands the descriptor over to its next owner, who closes it, with the events that nobody has seen to. */
-  take(): { readonly fd: number; readonly events: number } {
-    const taken = { fd: this.#fd, events: this.#events }
+  /** Hands the descriptor over to its next owner, who closes it. */
+  take(): TakenSocket {
+    const taken = { fd: this.#fd, events: this.#events, lateKeepalive: this.#lateKeepalive }
     this.#fd = CLOSED
     this.#onGone = undefined
     return taken

@@ -65,6 +65,7 @@ export function openListeningSocket(
     if (family === 'ipv6' && !socketOption.setInt(fd, SOL_IPV6, IPV6_V6ONLY, 1)) return 'IPV6_V6ONLY'
     if (options.isTransparent === true && !socketOption.setTransparent(fd, family)) return 'IP_TRANSPARENT'
     socketOption.setTcp(fd, options.keepalive)
+    socketOption.setKeepalive(fd, options.keepalive)
     const refused = socketOptions.find((option) => !socketOption.setRaw(fd, option))
     if (refused !== undefined) return `socket option ${refused.level}/${refused.name}`
     if (syscalls.bind(fd, sockaddr.address, sockaddr.write(address)) !== 0) return 'bind'

@@ -55,7 +55,6 @@ export class RelaySide implements ReadyHandler {
   readonly #io: LinuxIo
   readonly #relay: RelayOwner
   readonly #fd: number
-  readonly #peerFd: number
   readonly #side: Side
   /** The kernel said so, and no read has found it empty since. */
   #isReadable = false
@@ -73,15 +72,10 @@ export class RelaySide implements ReadyHandler {
   #inPipe = 0
   #bulkReads = 0
 
-  constructor(
-    io: LinuxIo,
-    relay: RelayOwner,
-    socket: { readonly fd: number; readonly peerFd: number; readonly side: Side },
-  ) {
+  constructor(io: LinuxIo, relay: RelayOwner, socket: { readonly fd: number; readonly side: Side }) {
     this.#io = io
     this.#relay = relay
     this.#fd = socket.fd
-    this.#peerFd = socket.peerFd
     this.#side = socket.side
   }
 
@@ -147,7 +141,7 @@ export class RelaySide implements ReadyHandler {
   #passOnEnd(): void {
     if (!this.#hasPassedEnd) {
       this.#hasPassedEnd = true
-      this.#io.syscalls.shutdown(this.#peerFd, SHUT_WR)
+      this.#io.syscalls.shutdown(this.peer.#fd, SHUT_WR)
     }
     if (!this.hasEnded) return
     this.#isDone = true
@@ -163,7 +157,7 @@ export class RelaySide implements ReadyHandler {
     if (received < RECEIVE_BUFFER_BYTES && !this.#hasHangup) this.#isReadable = false
     if (this.#relay.isClosing) return received
     this.#countReceived(received)
-    const sent = syscalls.send(this.#peerFd, receiveBuffer.address, received, SEND_FLAGS)
+    const sent = syscalls.send(this.peer.#fd, receiveBuffer.address, received, SEND_FLAGS)
     if (sent < 0 && syscalls.errno() !== EAGAIN) return this.#failPeer()
     if (sent > 0) this.#countSent(sent)
     // A copy: the buffer is every connection's.
@@ -173,7 +167,7 @@ export class RelaySide implements ReadyHandler {
 
   #sendUnsent(unsent: Buffer): boolean {
     const { syscalls } = this.#io
-    const sent = syscalls.send(this.#peerFd, syscalls.addressOf(unsent), unsent.byteLength, SEND_FLAGS)
+    const sent = syscalls.send(this.peer.#fd, syscalls.addressOf(unsent), unsent.byteLength, SEND_FLAGS)
     if (sent < 0) {
       if (syscalls.errno() !== EAGAIN) this.#failPeer()
       return false
@@ -211,7 +205,7 @@ export class RelaySide implements ReadyHandler {
     if (pipe === undefined) return true
     const { syscalls } = this.#io
     while (this.#inPipe > 0) {
-      const sent = syscalls.splice(pipe.readEnd, 0, this.#peerFd, 0, this.#inPipe, SPLICE_FLAGS)
+      const sent = syscalls.splice(pipe.readEnd, 0, this.peer.#fd, 0, this.#inPipe, SPLICE_FLAGS)
       if (sent <= 0) {
         if (sent < 0 && syscalls.errno() !== EAGAIN) this.#failPeer()
         return false

@@ -55,10 +55,14 @@ export class SocketOptions {
     return this.#syscalls.setsockopt(fd, level, name, this.#syscalls.addressOf(copy), copy.byteLength) === 0
   }
 
-  /** No delay of small segments, and keepalive where it has an idle time. Accepted sockets inherit both. */
-  setTcp(fd: number, { idleMs, intervalMs, probes, userTimeoutMs }: Keepalive): void {
+  /** No delay of small segments, and an end to waiting for acknowledgements. Accepted sockets inherit both. */
+  setTcp(fd: number, { userTimeoutMs }: Keepalive): void {
     this.setInt(fd, SOL_TCP, TCP_NODELAY, 1)
     if (userTimeoutMs !== undefined) this.setInt(fd, SOL_TCP, TCP_USER_TIMEOUT, userTimeoutMs)
+  }
+
+  /** Probes of a silent connection, where they have an idle time. Accepted sockets inherit them. */
+  setKeepalive(fd: number, { idleMs, intervalMs, probes }: Keepalive): void {
     if (idleMs === undefined) return
     this.setInt(fd, SOL_SOCKET, SO_KEEPALIVE, 1)
     this.setInt(fd, SOL_TCP, TCP_KEEPIDLE, toSeconds(idleMs))

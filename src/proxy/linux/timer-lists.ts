@@ -49,6 +49,8 @@ const MAX_IDLE_LISTS = 64
 
 export class TimerLists {
   readonly #lists = new Map<number, TimerList>()
+  /** The same lists, to be walked in each turn without making an iterator. */
+  #all: readonly TimerList[] = []
 
   add(nowMs: number, delayMs: number, callback: () => void): Timer {
     let list = this.#lists.get(delayMs)
@@ -56,6 +58,7 @@ export class TimerLists {
       if (this.#lists.size >= MAX_IDLE_LISTS) this.#dropEmpty()
       list = new TimerList()
       this.#lists.set(delayMs, list)
+      this.#all = [...this.#lists.values()]
     }
     const timer = new PendingTimer(nowMs + delayMs, callback)
     list.append(timer)
@@ -65,8 +68,7 @@ export class TimerLists {
   /** When the next timer is due; `Infinity` when there is none. */
   get nextDueMs(): number {
     let next = Infinity
-    for (const list of this.#lists.values()) {
-      const { first } = list
+    for (const { first } of this.#all) {
       if (first !== undefined && first.dueMs < next) next = first.dueMs
     }
     return next
@@ -76,7 +78,7 @@ export class TimerLists {
   run(nowMs: number): void {
     if (nowMs < this.nextDueMs) return
     const due: PendingTimer[] = []
-    for (const list of this.#lists.values()) {
+    for (const list of this.#all) {
       for (let node = list.next; node instanceof PendingTimer && node.dueMs <= nowMs; node = node.next)
         due.push(node)
     }
@@ -91,5 +93,6 @@ export class TimerLists {
 
   #dropEmpty(): void {
     for (const [delayMs, list] of this.#lists) if (list.first === undefined) this.#lists.delete(delayMs)
+    this.#all = [...this.#lists.values()]
   }
 }

@@ -144,7 +144,9 @@ function decodeMetadata(
 ): { readonly transportLabels?: TransportLabels; readonly workload?: WorkloadLabels } {
   const byFilter = metadata.takeMessage('filter_metadata', 'filter_metadata')
   const text = byFilter?.takeMessage('istio', 'Struct')?.take('workload')?.value
-  const transport = byFilter?.take('envoy.transport_socket_match')
+  // A cluster of a file has nothing to choose by it.
+  const isOnWire = metadata.field.report.form === 'wire'
+  const transport = isOnWire ? byFilter?.take('envoy.transport_socket_match') : undefined
   metadata.finish({ ignored: ['typed_filter_metadata'] })
   return {
     ...(transport !== undefined && { transportLabels: readTransportLabels(transport) }),

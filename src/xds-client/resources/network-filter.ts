@@ -45,7 +45,8 @@ function decodeFileFilters(
     const typed = readFilter(field)
     if (typed === undefined) return []
     if (typed.typeName === TCP_PROXY) return decodeTcpProxy(typed.config, onClusterName) ?? []
-    return field.error(`network filter ${typed.typeName} is not supported; only ${TCP_PROXY} is`) ?? []
+    field.error(`network filter ${typed.typeName} is not supported; only ${TCP_PROXY} is`)
+    return []
   })
   if (filters.length > 1 && proxies.length > 1)
     filters[1]?.error('tcp_proxy ends the chain; remove the filters after it')

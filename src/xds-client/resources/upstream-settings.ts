@@ -64,7 +64,7 @@ function decodePolicy(message: MessageReader, hasOwnChoice: boolean): LoadBalanc
   const policy = typeof name === 'string' ? POLICIES[name] : undefined
   if (policy !== undefined) return policy
   return place.unsupported(
-    `Cluster.lb_policy(${String(name)})`,
+    `Cluster.lb_policy(${typeof name === 'string' ? name : ''})`,
     typeof name === 'string' && UNSUPPORTED_POLICIES.includes(name)
       ? `lb_policy ${name} is not supported; write ROUND_ROBIN, LEAST_REQUEST or RANDOM`
       : `${describe(field?.value)} is no lb_policy; write ROUND_ROBIN, LEAST_REQUEST or RANDOM`,

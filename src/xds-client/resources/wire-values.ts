@@ -136,7 +136,7 @@ export function readWireGateway(
   const { gateways } = context.pools
   const held = gateways.get(raw)
   if (held !== undefined) return held
-  const draft: GatewayDraft = { namespace: '', hostname: '', address: undefined, hbonePort: HBONE_PORT }
+  const draft: GatewayDraft = { namespace: '', hostname: '', address: undefined, hbonePort: 0 }
   readFields(readerOf(Buffer.from(raw, 'latin1')), GATEWAY_ADDRESS, draft, { ...context, path })
   const gateway = gatewayOf(draft, path, context)
   return gateway && gateways.keep(raw, gateway)

@@ -4,10 +4,13 @@ import { dumpClusterStatuses } from '../../../src/agent/admin/envoy-cluster-dump
 import { envoyConfigDump } from '../../../src/agent/admin/envoy-config-dump.ts'
 import { readSettings } from '../../../src/agent/settings/settings.ts'
 import { MeshStore } from '../../../src/mesh/store.ts'
+import { TYPE_URLS } from '../../../src/xds-client/discovery.ts'
 import { decodeBootstrap } from '../../../src/xds-client/resources/bootstrap.ts'
 
 import type { Settings } from '../../../src/agent/settings/settings.ts'
 import type { MeshSnapshot } from '../../../src/mesh/store.ts'
+import type { EnvoyDumpInput } from '../../../src/agent/admin/envoy-config-dump.ts'
+import type { StreamView } from '../../../src/agent/admin/stream-dump.ts'
 import type { EnvoyBootstrap } from '../../../src/xds-client/resources/bootstrap.ts'
 
 const TCP_PROXY = 'type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy'
@@ -150,17 +153,58 @@ function sectionsOf(dump: unknown): Readonly<Record<string, unknown>> {
   return Object.fromEntries(entries)
 }
 
-function dump(env: Readonly<Record<string, string>> = {}): Readonly<Record<string, unknown>> {
+function wholeDump(
+  env: Readonly<Record<string, string>> = {},
+  more: Partial<EnvoyDumpInput> = {},
+): Readonly<Record<string, unknown>> {
   const bootstrap = decode(STATIC_RESOURCES)
-  return sectionsOf(
-    envoyConfigDump({
-      snapshot: snapshotOf(bootstrap),
-      settings: settingsOf(env),
-      version: '1.2.3',
-      node: bootstrap.node,
-      startedAtMs: 0,
-    }),
-  )
+  return envoyConfigDump({
+    snapshot: snapshotOf(bootstrap),
+    settings: settingsOf(env),
+    version: '1.2.3',
+    node: bootstrap.node,
+    startedAtMs: 0,
+    isStatic: () => true,
+    ...more,
+  })
+}
+
+function dump(env: Readonly<Record<string, string>> = {}): Readonly<Record<string, unknown>> {
+  return sectionsOf(wholeDump(env))
+}
+
+/** A stream that has delivered clusters, and a listener that was refused. */
+const STREAM: StreamView = {
+  status: {
+    target: 'http://istiod:15010',
+    mode: 'sotw',
+    isConnected: true,
+    sinceMs: 1_000,
+    controlPlane: 'istiod',
+    lastError: { text: 'gone', code: 'unreachable', atMs: 500 },
+    types: [
+      {
+        typeUrl: TYPE_URLS.cluster,
+        interest: 'wildcard',
+        version: 'v7',
+        resourceCount: 3,
+        names: [],
+        updatedAtMs: 2_000,
+      },
+      { typeUrl: TYPE_URLS.assignment, interest: 'named', version: '', resourceCount: 0, names: ['echo'] },
+      {
+        typeUrl: TYPE_URLS.listener,
+        interest: 'wildcard',
+        version: 'v6',
+        resourceCount: 1,
+        names: [],
+        updatedAtMs: 3_000,
+        lastNack: { text: 'bad: address: no IP', atMs: 4_000 },
+      },
+    ],
+  },
+  ignoredFields: (typeUrl) =>
+    new Map(typeUrl === TYPE_URLS.listener ? [['front', ['Listener.stat_prefix']]] : []),
 }
 
 t.test('dumps listeners and clusters that decode to what is in force', async (t) => {
@@ -202,6 +246,49 @@ t.test('dumps the dual-stack flag in force in the node metadata', async (t) => {
         metadata: { PROXY_CONFIG: { proxyMetadata: { A: 'b', ISTIO_DUAL_STACK: 'true' } } },
       },
     },
+  })
+})
+
+t.test('dumps what a control plane has sent apart from the bootstrap, with version and time', async (t) => {
+  const whole = wholeDump({}, { stream: STREAM, isStatic: (_, name) => name === 'passthrough' })
+  const { ClustersConfigDump, ListenersConfigDump, EndpointsConfigDump } = sectionsOf(whole)
+  const delivered = { version_info: 'v7', last_updated: '1970-01-01T00:00:02.000Z' }
+  t.match(ClustersConfigDump, {
+    version_info: 'v7',
+    static_clusters: [{ cluster: { name: 'passthrough' } }],
+    dynamic_active_clusters: [
+      { ...delivered, cluster: { name: 'echo' } },
+      { ...delivered, cluster: { name: 'names' } },
+    ],
+  })
+  const { dynamic_listeners } = ListenersConfigDump as { readonly dynamic_listeners: readonly unknown[] }
+  t.match(dynamic_listeners[0], {
+    active_state: { version_info: 'v6', last_updated: '1970-01-01T00:00:03.000Z', listener: {} },
+  })
+  t.match(EndpointsConfigDump, {
+    dynamic_endpoint_configs: [{ endpoint_config: { cluster_name: 'echo' } }, {}],
+  })
+  t.match(whole['xds'], {
+    target: 'http://istiod:15010',
+    mode: 'sotw',
+    connected: true,
+    since: '1970-01-01T00:00:01.000Z',
+    controlPlane: 'istiod',
+    lastError: { time: '1970-01-01T00:00:00.500Z', code: 'unreachable', detail: 'gone' },
+    types: [
+      { typeUrl: TYPE_URLS.cluster, version: 'v7', resources: 3 },
+      { typeUrl: TYPE_URLS.assignment, interest: 'named', names: ['echo'] },
+      {
+        lastNack: { time: '1970-01-01T00:00:04.000Z', detail: 'bad: address: no IP' },
+        ignoredFields: { front: ['Listener.stat_prefix'] },
+      },
+    ],
+  })
+})
+
+t.test('shows that plain text is permitted', async (t) => {
+  t.match(dump({ TWINSTACK_ALLOW_PLAINTEXT: 'true' })['BootstrapConfigDump'], {
+    bootstrap: { node: { metadata: { TWINSTACK_ALLOW_PLAINTEXT: '*' } } },
   })
 })
 

@@ -1,0 +1,95 @@
+import t from 'tap'
+
+import { ambientDialect } from '../../../src/agent/source/control-plane-dialect.ts'
+import { ControlPlaneFeed } from '../../../src/agent/source/control-plane-feed.ts'
+import { systemRandom } from '../../../src/core/random.ts'
+import { MeshStore } from '../../../src/mesh/store.ts'
+import { TYPE_URLS } from '../../../src/xds-client/discovery.ts'
+import { eventually } from '../../fixtures/eventually.ts'
+import { FakeAdsTransport } from '../../fixtures/fake-ads-transport.ts'
+import { FakeClock } from '../../fixtures/fake-clock.ts'
+import { recordedResources } from '../../fixtures/recorded-xds.ts'
+
+import type { Test } from 'tap'
+
+const LOGGER = { isEnabled: () => true, log: () => undefined }
+const ADDRESSES = recordedResources('wds-dual-stack.delta', 'Address')
+
+function startFeed(t: Test, { isOnDemand = false } = {}) {
+  const transport = new FakeAdsTransport()
+  const clock = new FakeClock()
+  const store = new MeshStore()
+  const feed = new ControlPlaneFeed(
+    { transport, clock, store, logger: LOGGER, random: systemRandom },
+    { mode: 'delta', node: { id: 'n', metadata: {} }, dialect: ambientDialect({ isOnDemand, network: '' }) },
+  )
+  let hasState = false
+  void feed.firstState.then(() => (hasState = true))
+  t.teardown(() => feed.close())
+  feed.start()
+  return { transport, clock, store, feed, hasState: () => hasState }
+}
+
+const seriesOf = (feed: ControlPlaneFeed, type: string, result: string): number | undefined =>
+  [...feed.read().messages].find((each) => each.type === type && each.result === result)?.count
+
+t.test('has its first state when every type has been answered, well or badly', async (t) => {
+  const { transport, store, feed, hasState } = startFeed(t)
+  t.equal(feed.read().isConnected, false)
+  transport.last.respond({ typeUrl: TYPE_URLS.address, nonce: '1', version: 'v1', resources: ADDRESSES })
+  await eventually('addresses are in force', () => store.snapshot.workload.size > 0)
+  await eventually('they are acknowledged', () => seriesOf(feed, 'istio.workload.Address', 'accepted') === 1)
+  t.equal(hasState(), false, 'without policies nothing can be judged')
+  const damaged = { name: 'default/deny', value: Buffer.from([0xff]) }
+  transport.last.respond({ typeUrl: TYPE_URLS.authorization, nonce: '2', resources: [damaged] })
+  await eventually('the state is there', hasState)
+  t.equal(seriesOf(feed, 'istio.security.Authorization', 'rejected'), 1)
+  t.match(transport.last.requests.at(-1), { nonce: '2', error: { message: /default\/deny/ } })
+  t.match(feed.stream.status.types[1], { lastNack: { text: /default\/deny/ } })
+})
+
+t.test('keeps the last state when the stream ends, and counts why it was opened anew', async (t) => {
+  const { transport, clock, store, feed, hasState } = startFeed(t)
+  transport.last.respond({ typeUrl: TYPE_URLS.address, nonce: '1', resources: ADDRESSES })
+  transport.last.respond({ typeUrl: TYPE_URLS.authorization, nonce: '2' })
+  await eventually('the state is there', hasState)
+  const { size } = store.snapshot.workload
+  t.ok(size > 0)
+  t.equal(feed.read().isConnected, true)
+  transport.last.end()
+  t.equal(feed.read().isConnected, false)
+  t.equal(store.snapshot.workload.size, size)
+  t.strictSame([...feed.read().reconnects], [{ reason: 'ended', count: 1 }])
+  clock.advance(30_000)
+  t.equal(transport.streams.length, 2)
+  const [first] = transport.last.requests
+  t.equal(Object.keys(first?.initialVersions ?? {}).length, ADDRESSES.length, 'it says what it has')
+})
+
+t.test('asks for addresses on demand, and lets a connection wait for the answer', async (t) => {
+  const { transport, store, feed } = startFeed(t, { isOnDemand: true })
+  t.match(transport.last.requests[0], { subscribe: ['*'], unsubscribe: ['*'] })
+  transport.last.respond({ typeUrl: TYPE_URLS.address, nonce: '1' })
+  transport.last.respond({ typeUrl: TYPE_URLS.authorization, nonce: '2' })
+  const pod = ADDRESSES.find(({ name }) => name === 'Kubernetes//Pod/dual-stack/tcp-echo-0')
+  if (pod === undefined || feed.discovery === undefined) throw new Error('nothing to ask for')
+  await feed.firstState
+  const { parseIp } = await import('../../../src/core/address.ts')
+  let isKnown = false
+  feed.discovery.whenKnown(
+    {
+      client: { ip: parseIp('10.244.2.2'), port: 40_000 },
+      destination: { ip: parseIp('10.244.2.2'), port: 9_000 },
+    },
+    () => (isKnown = true),
+  )
+  t.equal(isKnown, false)
+  t.match(transport.last.requests.at(-1), { subscribe: ['/10.244.2.2'] })
+  transport.last.respond({
+    typeUrl: TYPE_URLS.address,
+    nonce: '3',
+    resources: [{ ...pod, aliases: ['/10.244.2.2', '/fd00:10:244:2::2'] }],
+  })
+  await eventually('the connection goes on', () => isKnown)
+  t.equal(store.snapshot.workload.size, 1)
+})
