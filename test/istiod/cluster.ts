@@ -167,7 +167,13 @@ function sliceManifest(service: Service, family: Family, pods: readonly Pod[]): 
   return {
     apiVersion: 'discovery.k8s.io/v1',
     kind: 'EndpointSlice',
-    metadata: { namespace, name: `${name}-${family}`, labels: { 'kubernetes.io/service-name': name } },
+    metadata: {
+      namespace,
+      name: `${name}-${family}`,
+      labels: { 'kubernetes.io/service-name': name },
+      // As the controller does: istiod makes endpoints anew when a slice is written, not when a pod changes.
+      annotations: { 'endpoints.kubernetes.io/last-change-trigger-time': new Date().toISOString() },
+    },
     addressType: ADDRESS_TYPES[family],
     ports: ports.map((port) => ({ ...port, protocol: 'TCP' })),
     endpoints: pods.flatMap((pod) => {

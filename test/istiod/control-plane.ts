@@ -90,6 +90,7 @@ export class ControlPlane {
       ...apiserverFlags(folder, address),
     ])
     await controlPlane.#becomesReady('kube-apiserver', apiserver, async () => {
+      if (!controlPlane.#listensOn(APISERVER_PORT)) return false
       try {
         return (await controlPlane.kubectl(['get', '--raw', '/readyz'])) === 'ok'
       } catch {
@@ -111,10 +112,7 @@ export class ControlPlane {
     )
     this.#istiod = istiod
     // The plaintext port is the last that it opens.
-    await this.#becomesReady('istiod', istiod, () => {
-      const filter = ['sport', '=', `:${XDS_PORTS.plaintext}`]
-      return this.#namespace.run('ss', '-Hltn', ...filter) !== ''
-    })
+    await this.#becomesReady('istiod', istiod, () => this.#listensOn(XDS_PORTS.plaintext))
   }
 
   /** Kills istiod, and leaves everything else. */
@@ -161,6 +159,10 @@ export class ControlPlane {
     }
     for (const [name, text] of Object.entries(files))
       writeFileSync(path.join(this.#folder, name), text, { mode: 0o600 })
+  }
+
+  #listensOn(port: number): boolean {
+    return this.#namespace.run('ss', '-Hltn', 'sport', '=', `:${port}`) !== ''
   }
 
   #startDaemon(name: string, program: readonly string[], env: Readonly<Record<string, string>> = {}): Daemon {
