@@ -5,6 +5,7 @@ import path from 'node:path'
 import t from 'tap'
 
 import { FAMILIES } from '../../src/core/family.ts'
+import { eventually } from '../fixtures/eventually.ts'
 import { requireNamespaces } from '../fixtures/namespaces.ts'
 import { knownWorkloads } from './ambient-state.ts'
 import { becomes } from './becomes.ts'
@@ -33,10 +34,20 @@ function createToken(controlPlane: ControlPlane, audience: string): Promise<stri
   ])
 }
 
-function readRoot(controlPlane: ControlPlane): Promise<string> {
-  const output = 'jsonpath={.data.root-cert\\.pem}'
+/** The root that istiod publishes, once it leads. */
+async function readRoot(controlPlane: ControlPlane): Promise<string> {
   const name = ['configmap', 'istio-ca-root-cert', '--namespace', PROXY.namespace]
-  return controlPlane.kubectl(['get', ...name, '--output', output])
+  const output = ['--ignore-not-found', '--output', 'jsonpath={.data.root-cert\\.pem}']
+  let root = ''
+  await eventually(
+    'istiod has published its root certificate',
+    async () => {
+      root = await controlPlane.kubectl(['get', ...name, ...output])
+      return root !== ''
+    },
+    20_000,
+  )
+  return root
 }
 
 /** The lab, its node with a hosts file that has both addresses of istiod by its name. */

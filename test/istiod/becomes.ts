@@ -16,20 +16,20 @@ export async function becomes<Value>(
   expected: Value,
 ): Promise<void> {
   let seen: Value | undefined
-  let isReading = false
+  const reading = { isUnderWay: false }
   try {
     await eventually(
       what,
       async () => {
-        isReading = true
+        reading.isUnderWay = true
         seen = await read()
-        isReading = false
+        reading.isUnderWay = false
         return isDeepStrictEqual(seen, expected)
       },
       TIMEOUT_MS,
     )
   } catch (error) {
-    if (isReading) throw error
+    if (reading.isUnderWay) throw error
     // It is the time that has passed: the difference says more.
   }
   t.strictSame(seen, expected, what)
