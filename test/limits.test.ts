@@ -19,6 +19,14 @@ import { SLOT_COUNT } from '../src/proxy/workers/connection-slots.ts'
 import { ANSWER_TIMEOUT_MS } from '../src/proxy/workers/plan-cache.ts'
 import { MAX_PLANS } from '../src/proxy/workers/plan-directory.ts'
 import { ANSWER_DEADLINE_MS, RESTART_BACKOFF } from '../src/proxy/workers/worker-pool.ts'
+import { DEFAULT_FIRST_RESPONSE_TIMEOUT_MS, RECONNECT_BACKOFF } from '../src/xds-client/ads-client.ts'
+import { INITIAL_FETCH_TIMEOUT_MS, ORDER_TIMEOUT_MS } from '../src/xds-client/envoy-resources.ts'
+import {
+  ANSWER_DEADLINE_MS as ADDRESS_DEADLINE_MS,
+  ASK_AGAIN_MS,
+  MAX_PENDING,
+  MAX_UNKNOWN,
+} from '../src/xds-client/on-demand.ts'
 
 const seconds = (ms: number): string => `${ms / 1_000} s`
 const characters = (count: number): string => `${count.toLocaleString('en-US')} characters`
@@ -47,6 +55,13 @@ const EXPECTED: Readonly<Record<string, string>> = {
   'upstreams whose `max_connections` holds over all workers': SLOT_COUNT.toLocaleString('en-US'),
   'a worker that died is started again': `after ${seconds(RESTART_BACKOFF.initialMs)}, doubling to ${seconds(RESTART_BACKOFF.maxMs)}`,
   'an answer of all workers to /config_dump and /clusters': seconds(ANSWER_DEADLINE_MS),
+  'a connection waits for an address on demand': seconds(ADDRESS_DEADLINE_MS),
+  'addresses waited for on demand at once': MAX_PENDING.toLocaleString('en-US'),
+  'unknown addresses that are remembered on demand': MAX_UNKNOWN.toLocaleString('en-US'),
+  'first response of a control plane': seconds(DEFAULT_FIRST_RESPONSE_TIMEOUT_MS),
+  'pause before a stream is opened anew': `up to ${seconds(RECONNECT_BACKOFF.initialMs)}, doubling to ${seconds(RECONNECT_BACKOFF.maxMs)}`,
+  'a cluster waits for its assignment': seconds(INITIAL_FETCH_TIMEOUT_MS),
+  'a listener waits for its clusters, a removed cluster for its listeners': seconds(ORDER_TIMEOUT_MS),
   'workload series of metrics': DEFAULT_MAX_SERIES.toLocaleString('en-US'),
 }
 
@@ -58,6 +73,7 @@ t.test('docs/LIMITS.md has the values of the code', async (t) => {
   const documented = Object.fromEntries(rows.map(([, name, value]) => [name ?? '', value]))
   t.match(documented, EXPECTED)
   t.match(text, `${seconds(AMBIENT_SETTINGS.connectTimeoutMs)} in the ambient dialect`)
+  t.match(text, `each is asked for again after ${seconds(ASK_AGAIN_MS)}`)
   const unchecked = Object.keys(documented).filter((name) => EXPECTED[name] === undefined)
   t.strictSame(unchecked, ['early data before the upstream is there'], 'node decides the size of a read')
 })

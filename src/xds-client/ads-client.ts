@@ -38,10 +38,10 @@ export interface AdsClientOptions {
 }
 
 /** As Envoy's: the pause before a new stream is drawn from 0 to a bound that doubles from 500 ms to 30 s. */
-const RECONNECT_BACKOFF = { initialMs: 500, maxMs: 30_000, jitter: 'full' } as const
+export const RECONNECT_BACKOFF = { initialMs: 500, maxMs: 30_000, jitter: 'full' } as const
 /** Before the next message is read after several rejected ones in a row: a server may send the same again at once. */
 const NACK_BACKOFF = { initialMs: 500, maxMs: 5_000, jitter: 'half' } as const
-const DEFAULT_FIRST_RESPONSE_TIMEOUT_MS = 15_000
+export const DEFAULT_FIRST_RESPONSE_TIMEOUT_MS = 15_000
 
 /** Failures that only a change of the configuration ends. */
 const NEEDS_OPERATOR: ReadonlySet<ReconnectReason> = new Set([

@@ -11,6 +11,7 @@ const FILES = 'test/differential/files'
 
 /** Why a field that is accepted is in no file. */
 const NOT_IN_FILES: Readonly<Record<string, string>> = {
+  'Bootstrap.dynamic_resources': 'what a control plane sends has tests with a real one, in test/istiod',
   'Bootstrap.xds_delegate_extension': 'there is no such extension in Envoy itself',
   'Bootstrap.xds_config_tracker_extension': 'there is no such extension in Envoy itself',
 }

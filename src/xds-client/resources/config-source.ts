@@ -1,8 +1,8 @@
-/** Decodes envoy.config.core.v3.ConfigSource, of which this build knows the file. */
+/** Decodes envoy.config.core.v3.ConfigSource of a cluster in a file: its endpoints stand in another file. */
 import type { Field } from '../message-reader.ts'
 
-const NO_CONTROL_PLANE =
-  'this build has no control plane connection; name a file in path_config_source, or write the resources under static_resources'
+const REMEDY =
+  'a cluster of static_resources has its endpoints in a file named by path_config_source, or in load_assignment; a cluster of the control plane has them from there'
 
 /** A file that holds resources. */
 export interface ConfigFile {
@@ -28,7 +28,7 @@ export function decodeConfigSource(field: Field): ConfigFile | undefined {
     const other = message.take(name)
     if (other === undefined) continue
     hasOther = true
-    other.errorAtKey(`${what} is not supported: ${NO_CONTROL_PLANE}`)
+    other.errorAtKey(`${what} is not supported: ${REMEDY}`)
   }
   message.finish({ ignored: ['authorities', 'initial_fetch_timeout', 'resource_api_version'] })
   if (place === undefined) {

@@ -538,7 +538,7 @@ const badInputs: readonly BadInput[] = [
     'EDS from ADS',
     bootstrap({ clusters: [{ name: 'web', type: 'EDS', eds_cluster_config: { eds_config: { ads: {} } } }] }),
     [
-      `error ${C}.eds_cluster_config.eds_config.ads: ads (ADS) is not supported: this build has no control plane connection; name a file in path_config_source, or write the resources under static_resources`,
+      `error ${C}.eds_cluster_config.eds_config.ads: ads (ADS) is not supported: a cluster of static_resources has its endpoints in a file named by path_config_source, or in load_assignment; a cluster of the control plane has them from there`,
     ],
   ],
   [
