@@ -23,6 +23,7 @@ import {
 } from './scenario.ts'
 
 import type { Test } from 'tap'
+import type { Family } from '../../src/core/family.ts'
 import type { IstioBinaries } from './istio-binaries.ts'
 import type { AddressPair, EchoPod } from './scenario.ts'
 import type { AdsProtocol } from './sidecar-bootstrap.ts'
@@ -34,15 +35,24 @@ function bothAt(addresses: AddressPair, port = ECHO_PORT): string {
   return FAMILIES.map((family) => socketText(addresses[family], port)).join(' ')
 }
 
+/**
+ * The families in which the dual-stack service, whose primary one is IPv6, has a listener: Istio 1.24 gives it only one of
+ * IPv4, with the address twice (istio/istio#55577).
+ */
+function listenedFamilies({ version }: IstioBinaries): readonly Family[] {
+  return version.startsWith('1.24.') ? ['ipv4'] : ['ipv6', 'ipv4']
+}
+
 async function testClient(t: Test, binaries: IstioBinaries, apiType: AdsProtocol): Promise<void> {
   const lab = await createMeshLab(t, binaries)
   const { cluster, clientHost, controlPlane, nodeHost } = lab
   await controlPlane.startIstiod({ isAmbient: false })
   const agent = await startSidecar(t, lab.node, { pod: SLEEP, apiType })
+  const families = listenedFamilies(binaries)
   const dualEndpoints = async (): Promise<readonly string[] | undefined> =>
     (await knownEndpoints(nodeHost))[DUAL_CLUSTER]
   const reaches = async (t: Test, pods: readonly EchoPod[]): Promise<void> => {
-    for (const family of FAMILIES) await answeredBy(t, clientHost, { host: DUAL_VIPS[family], family, pods })
+    for (const family of families) await answeredBy(t, clientHost, { host: DUAL_VIPS[family], family, pods })
   }
 
   await t.test(
@@ -55,7 +65,9 @@ async function testClient(t: Test, binaries: IstioBinaries, apiType: AdsProtocol
         PODS.dual.map(({ addresses }) => bothAt(addresses)),
       )
       t.match(await knownListeners(nodeHost), {
-        [`${DUAL_VIPS.ipv6}_${ECHO_PORT}`]: `${socketText(DUAL_VIPS.ipv6, ECHO_PORT)} ${socketText(DUAL_VIPS.ipv4, ECHO_PORT)}`,
+        [`${families.map((family) => DUAL_VIPS[family])[0]}_${ECHO_PORT}`]: families
+          .map((family) => socketText(DUAL_VIPS[family], ECHO_PORT))
+          .join(' '),
         [`${IPV4_VIPS.ipv4}_${ECHO_PORT}`]: socketText(IPV4_VIPS.ipv4, ECHO_PORT),
         virtualOutbound: '0.0.0.0:15001 [::]:15001',
         virtualInbound: '0.0.0.0:15006 [::]:15006',
@@ -68,6 +80,7 @@ async function testClient(t: Test, binaries: IstioBinaries, apiType: AdsProtocol
   )
 
   for (const { service, family, host, pods } of CALLS) {
+    if (service === 'dual-stack' && !families.includes(family)) continue
     await t.test(`rule 5: ${family} to tcp-echo in ${service} is answered over ${family}`, async (t) => {
       await answeredBy(t, clientHost, { host, family, pods })
       const asked = socketText(host, ECHO_PORT)
@@ -83,7 +96,8 @@ async function testClient(t: Test, binaries: IstioBinaries, apiType: AdsProtocol
     const { ipv4, ipv6 } = ADDED_POD.addresses
     await cluster.setPods({ ...ADDED_POD, addresses: { ipv4 } })
     await becomes(t, 'ipv4 alone', dualEndpoints, [...kept, socketText(ipv4, ECHO_PORT)])
-    await answeredBy(t, clientHost, { host: DUAL_VIPS.ipv6, family: 'ipv6', pods: PODS.dual })
+    if (families.includes('ipv6'))
+      await answeredBy(t, clientHost, { host: DUAL_VIPS.ipv6, family: 'ipv6', pods: PODS.dual })
     const open = await clientHost.open(DUAL_VIPS.ipv4, ECHO_PORT)
 
     await cluster.setPods(ADDED_POD)
