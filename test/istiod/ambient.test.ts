@@ -4,7 +4,7 @@ import t from 'tap'
 import { FAMILIES } from '../../src/core/family.ts'
 import { requireNamespaces } from '../fixtures/namespaces.ts'
 import { socketText } from '../fixtures/socket-text.ts'
-import { knownPolicies, knownServices, knownWorkloads } from './ambient-state.ts'
+import { ADMIN_PORT, knownPolicies, knownServices, knownWorkloads } from './ambient-state.ts'
 import { becomes } from './becomes.ts'
 import { answeredBy, answererOf } from './calls.ts'
 import { forEachIstio } from './istio-binaries.ts'
@@ -61,6 +61,19 @@ if (requireNamespaces(t)) {
           'tcp-echo.ipv4.svc.cluster.local': `IPv4 ${IPV4_VIPS.ipv4} tcp-echo-0`,
           'tcp-echo.ipv6.svc.cluster.local': `IPv6 ${IPV6_VIP} tcp-echo-0`,
         })
+      })
+
+      await t.test('is read by istioctl', async (t) => {
+        const dump = await nodeHost.get(ADMIN_PORT, '/config_dump')
+        const read = (table: string): Promise<string> =>
+          controlPlane.istioctl(['ztunnel-config', table, '--file', '-'], dump)
+        const { ipv4, ipv6 } = FIRST_POD.addresses
+        t.match(
+          await read('workload'),
+          new RegExp(`dual-stack +tcp-echo-0 +${ipv4},${ipv6} +node-b +None +HBONE`),
+        )
+        const vips = `${DUAL_VIPS.ipv6},${DUAL_VIPS.ipv4}`
+        t.match(await read('service'), new RegExp(`dual-stack +tcp-echo +${vips} +None +3/3`))
       })
 
       for (const family of FAMILIES) {

@@ -4,6 +4,7 @@ import t from 'tap'
 import { FAMILIES } from '../../src/core/family.ts'
 import { requireNamespaces } from '../fixtures/namespaces.ts'
 import { socketText } from '../fixtures/socket-text.ts'
+import { ADMIN_PORT } from './ambient-state.ts'
 import { becomes } from './becomes.ts'
 import { answeredBy, answererOf } from './calls.ts'
 import { knownEndpoints, knownListeners } from './envoy-state.ts'
@@ -78,6 +79,22 @@ async function testClient(t: Test, binaries: IstioBinaries, apiType: AdsProtocol
       }
     },
   )
+
+  await t.test('is read by istioctl', async (t) => {
+    const dump = await nodeHost.get(ADMIN_PORT, '/config_dump?include_eds')
+    const statuses = await nodeHost.get(ADMIN_PORT, '/clusters?format=json')
+    const read = (table: string, input: string): Promise<string> =>
+      controlPlane.istioctl(['proxy-config', table, '--file', '-'], input)
+    const listeners = await read('listeners', dump)
+    const vips = families.map((family) => DUAL_VIPS[family]).join()
+    t.match(listeners, new RegExp(`${vips} +${ECHO_PORT} +ALL +Cluster: outbound.9000..tcp-echo.dual-stack`))
+    t.match(listeners, /0\.0\.0\.0,:: +15006 /)
+    t.match(await read('clusters', dump), /tcp-echo\.dual-stack\.svc\.cluster\.local +9000 +- +outbound +EDS/)
+    t.match(
+      await read('endpoints', statuses),
+      /10\.244\.2\.2:9000 +HEALTHY +OK +outbound.9000..tcp-echo.dual-stack/,
+    )
+  })
 
   for (const { service, family, host, pods } of CALLS) {
     if (service === 'dual-stack' && !families.includes(family)) continue
