@@ -84,7 +84,7 @@ if (requireNamespaces(t)) {
         `Dual ${IPV4_VIPS.ipv4} ${IPV4_VIPS.ipv6} tcp-echo-0`,
       )
       for (const family of FAMILIES)
-        t.equal(await answererOf(clientHost, IPV4_VIPS[family]), PODS.ipv4[0].addresses[family])
+        await answeredBy(t, clientHost, { host: IPV4_VIPS[family], family, pods: PODS.ipv4 })
       t.match(await open.ask('after'), /: after$/, 'rule 12: the connection lives on')
     })
 
