@@ -1,7 +1,7 @@
 /** What the admin endpoints of both proxies say, in one form. */
-import { arrayOf, parseJson, recordOf, textOf } from './json.ts'
+import { arrayOf, parseJson, recordOf, textOf } from '../fixtures/json.ts'
 
-import type { Json } from './json.ts'
+import type { Json } from '../fixtures/json.ts'
 import type { RunningProxy } from './proxies.ts'
 
 /** Lines about resources, by their names. */

@@ -157,14 +157,26 @@ function decodeAddresses(message: MessageReader, options: ListenerOptions): read
     })
     if (address !== undefined) found.push(...placeAddresses(readAddress(address), options, overriding))
   }
-  const first = new Set<string>()
-  for (const { address, place } of found) {
-    const text = formatSocketAddress(address.address)
-    if (first.has(text) && address.address.port !== 0)
-      place.error(`the listener has ${text} already; remove one of the two`)
-    first.add(text)
-  }
-  return found
+  return withoutRepetition(found)
+}
+
+/**
+ * An address that is given twice is a mistake in a file; on the wire the first one holds, as in Envoy. Istio 1.24 gives a
+ * service whose primary family is IPv6 its IPv4 address twice (istio/istio#55577).
+ */
+function withoutRepetition(found: readonly PlacedAddress[]): readonly PlacedAddress[] {
+  const seen = new Set<string>()
+  return found.filter(({ address: { address }, place }) => {
+    const text = formatSocketAddress(address)
+    const isRepeated = seen.has(text) && address.port !== 0
+    if (isRepeated)
+      place.unsupported(
+        'AdditionalAddress.address',
+        `the listener has ${text} already; remove one of the two`,
+      )
+    seen.add(text)
+    return !isRepeated
+  })
 }
 
 function placeAddresses(

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 
 import { call, open } from '../clients.ts'
-import { parseJson } from '../json.ts'
+import { parseJson } from '../../fixtures/json.ts'
 import { text, time } from '../observation.ts'
 import { eventually } from '../../fixtures/eventually.ts'
 

@@ -272,6 +272,21 @@ t.test('reads bind_to_port where old control planes write it', (t) => {
   t.end()
 })
 
+t.test('of an address that comes twice the first one holds', (t) => {
+  const { value, ignoredFields } = valueOf(
+    listenerOf({
+      address: addressOf('10.96.0.1', 80),
+      additional_addresses: ['10.96.0.1', 'fd00::1'].map((ip) => ({ address: addressOf(ip, 80) })),
+    }),
+  )
+  t.strictSame(
+    value.addresses.map(({ address }) => address),
+    ['10.96.0.1:80', '[fd00::1]:80'].map(parseSocketAddress),
+  )
+  t.ok(ignoredFields.includes('AdditionalAddress.address'), 'and it is listed')
+  t.end()
+})
+
 t.test('a listener without chains is one that refuses all', (t) => {
   t.strictSame(valueOf(listenerOf({ filter_chains: [] })).value.filterChains, [])
   t.end()
