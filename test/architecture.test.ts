@@ -15,7 +15,13 @@ const LAYERS = [
   {
     folder: 'xds-client',
     folders: ['core', 'mesh'],
-    packages: ['@grpc/grpc-js', 'protobufjs', 'protobufjs/minimal.js'],
+    packages: [
+      '@grpc/grpc-js',
+      // Its inside: see message-assembly.ts for what it is needed for. The version is pinned.
+      '@grpc/grpc-js/build/src/stream-decoder.js',
+      'protobufjs',
+      'protobufjs/minimal.js',
+    ],
   },
   {
     folder: 'agent',
