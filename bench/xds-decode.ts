@@ -6,7 +6,7 @@
 import protobuf from 'protobufjs'
 
 import { MeshStore } from '../src/mesh/store.ts'
-import { loadEnvoySchema } from '../src/xds-client/envoy-schema.ts'
+import { loadEnvoySchema } from '../src/xds-client/reading/envoy-schema.ts'
 import { decodeAddressResource } from '../src/xds-client/resources/wire-address.ts'
 import {
   decodeAssignmentResource,

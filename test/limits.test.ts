@@ -20,14 +20,14 @@ import { SLOT_COUNT } from '../src/proxy/workers/connection-slots.ts'
 import { ANSWER_TIMEOUT_MS } from '../src/proxy/workers/plan-cache.ts'
 import { MAX_PLANS } from '../src/proxy/workers/plan-directory.ts'
 import { ANSWER_DEADLINE_MS, RESTART_BACKOFF } from '../src/proxy/workers/worker-pool.ts'
-import { DEFAULT_FIRST_RESPONSE_TIMEOUT_MS, RECONNECT_BACKOFF } from '../src/xds-client/ads-client.ts'
-import { INITIAL_FETCH_TIMEOUT_MS, ORDER_TIMEOUT_MS } from '../src/xds-client/envoy-resources.ts'
+import { DEFAULT_FIRST_RESPONSE_TIMEOUT_MS, RECONNECT_BACKOFF } from '../src/xds-client/stream/ads-client.ts'
+import { INITIAL_FETCH_TIMEOUT_MS, ORDER_TIMEOUT_MS } from '../src/xds-client/sinks/envoy-resources.ts'
 import {
   ANSWER_DEADLINE_MS as ADDRESS_DEADLINE_MS,
   ASK_AGAIN_MS,
   MAX_PENDING,
   MAX_UNKNOWN,
-} from '../src/xds-client/on-demand.ts'
+} from '../src/xds-client/sinks/on-demand.ts'
 
 const seconds = (ms: number): string => `${ms / 1_000} s`
 const characters = (count: number): string => `${count.toLocaleString('en-US')} characters`

@@ -1,9 +1,9 @@
 /** The resources of one kind while a batch is staged: what they come to, and which of them have become others. */
 import { isDeepStrictEqual } from 'node:util'
 
-import { ShardedMapDraft } from './sharded-map-draft.ts'
+import { ShardedMapDraft } from './collections/sharded-map-draft.ts'
 
-import type { ShardedMap } from './sharded-map.ts'
+import type { ShardedMap } from './collections/sharded-map.ts'
 
 /** An index that follows the resources of a kind. */
 export interface IndexDraft<Resource> {

@@ -1,5 +1,5 @@
 /** Finds the authorization policies of a snapshot that apply to a workload. */
-import { ShardedMultimapDraft, ShardedMultimap } from './sharded-multimap.ts'
+import { ShardedMultimapDraft, ShardedMultimap } from './collections/sharded-multimap.ts'
 
 import type { AuthorizationPolicy, Workload } from './workload.ts'
 

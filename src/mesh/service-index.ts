@@ -1,8 +1,8 @@
 /** Finds services of a snapshot by the virtual address that a connection asks for. */
 import { cidrContains } from '../core/cidr.ts'
-import { AddressMultimap, AddressMultimapDraft } from './address-multimap.ts'
+import { AddressMultimap, AddressMultimapDraft } from './collections/address-multimap.ts'
 
-import type { Claim } from './address-multimap.ts'
+import type { Claim } from './collections/address-multimap.ts'
 import type { NetworkAddress, Service } from './workload.ts'
 
 type Range = Service['cidrVips'][number] & { readonly service: Service }

@@ -1,7 +1,7 @@
 /** What the mesh is at one moment: its resources by kind and key, the indexes over them, and the steps that change it. */
 import { PolicyIndex } from './policy-index.ts'
 import { ServiceIndex } from './service-index.ts'
-import { ShardedMap } from './sharded-map.ts'
+import { ShardedMap } from './collections/sharded-map.ts'
 import { WorkloadIndex } from './workload-index.ts'
 import { policyKey, serviceKey } from './workload.ts'
 

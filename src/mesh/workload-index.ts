@@ -1,8 +1,8 @@
 /** Finds workloads of a snapshot by an address, by a service, or by the host name that has to be resolved. */
-import { AddressMultimap, AddressMultimapDraft } from './address-multimap.ts'
-import { ShardedMultimap, ShardedMultimapDraft } from './sharded-multimap.ts'
+import { AddressMultimap, AddressMultimapDraft } from './collections/address-multimap.ts'
+import { ShardedMultimap, ShardedMultimapDraft } from './collections/sharded-multimap.ts'
 
-import type { Claim } from './address-multimap.ts'
+import type { Claim } from './collections/address-multimap.ts'
 import type { NetworkAddress, Workload } from './workload.ts'
 
 /** Workloads by address, by service and by host name. Immutable; changed through {@link WorkloadIndexDraft}. */

@@ -3,13 +3,13 @@
  * lists `workloads`, `policies` and `services`, each optional. Reading and watching the file is the caller's.
  */
 import { policyKey, serviceKey } from '../mesh/workload.ts'
-import { DecodeReport, rootField } from './message-reader.ts'
+import { DecodeReport, rootField } from './reading/message-reader.ts'
 import { decodeLocalAuthorization } from './resources/authorization.ts'
 import { decodeLocalService } from './resources/service.ts'
 import { decodeLocalWorkload } from './resources/workload.ts'
 
 import type { MeshUpsert, ResourceKind } from '../mesh/store.ts'
-import type { Field } from './message-reader.ts'
+import type { Field } from './reading/message-reader.ts'
 
 /** The kinds that a local file is the whole state of, for `MeshStore.replace`. */
 export const LOCAL_FILE_KINDS: readonly ResourceKind[] = ['workload', 'service', 'policy']

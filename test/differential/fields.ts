@@ -4,10 +4,10 @@ import path from 'node:path'
 
 import { parseConfigDocument } from '../../src/agent/source/config-document.ts'
 import { formatPath } from '../../src/core/result.ts'
-import { DecodeReport } from '../../src/xds-client/message-reader.ts'
+import { DecodeReport } from '../../src/xds-client/reading/message-reader.ts'
 import { decodeAssignments, decodeBootstrap } from '../../src/xds-client/resources/bootstrap.ts'
 
-import type { FieldUse } from '../../src/xds-client/message-reader.ts'
+import type { FieldUse } from '../../src/xds-client/reading/message-reader.ts'
 
 /** A field that the decoders know. */
 export interface KnownField {

@@ -1,5 +1,5 @@
 /** The stream to the control plane as /config_dump shows it, in both dialects under the key `xds`. */
-import type { AdsStatus, TypeStatus } from '../../xds-client/ads-status.ts'
+import type { AdsStatus, TypeStatus } from '../../xds-client/stream/ads-status.ts'
 
 type Json = Readonly<Record<string, unknown>>
 

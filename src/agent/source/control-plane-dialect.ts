@@ -1,22 +1,22 @@
 /** What is asked of a control plane in each dialect, and who keeps the answers. */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
-import { AmbientSink } from '../../xds-client/ambient-sink.ts'
+import { AmbientSink } from '../../xds-client/sinks/ambient-sink.ts'
 import { TYPE_URLS } from '../../xds-client/discovery.ts'
-import { EnvoySink } from '../../xds-client/envoy-sink.ts'
-import { OnDemand } from '../../xds-client/on-demand.ts'
-import { ambientDecoders, envoyDecoders } from '../../xds-client/wire-decoders.ts'
+import { EnvoySink } from '../../xds-client/sinks/envoy-sink.ts'
+import { OnDemand } from '../../xds-client/sinks/on-demand.ts'
+import { ambientDecoders, envoyDecoders } from '../../xds-client/sinks/wire-decoders.ts'
 import { unmetByListener } from '../engine/listener-demands.ts'
 
 import type { Discovery } from '../../proxy/route-source.ts'
 import type { Clock } from '../../core/clock.ts'
 import type { MeshStore } from '../../mesh/store.ts'
 import type { TransportCapabilities } from '../../proxy/transport.ts'
-import type { AdsClient } from '../../xds-client/ads-client.ts'
+import type { AdsClient } from '../../xds-client/stream/ads-client.ts'
 import type { UpdateSink } from '../../xds-client/discovery.ts'
-import type { EnvoySchema } from '../../xds-client/envoy-schema.ts'
-import type { StaticNames } from '../../xds-client/envoy-sink.ts'
-import type { TypeInterest } from '../../xds-client/subscription.ts'
+import type { EnvoySchema } from '../../xds-client/reading/envoy-schema.ts'
+import type { StaticNames } from '../../xds-client/sinks/envoy-sink.ts'
+import type { TypeInterest } from '../../xds-client/stream/subscription.ts'
 
 /** What is asked of a control plane. */
 export interface ControlPlaneDialect {

@@ -4,17 +4,17 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
-import { AdsClient } from '../../xds-client/ads-client.ts'
+import { AdsClient } from '../../xds-client/stream/ads-client.ts'
 import { countResources } from './source-status.ts'
 
 import type { Clock, Timer } from '../../core/clock.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { Random } from '../../core/random.ts'
 import type { MeshStore } from '../../mesh/store.ts'
-import type { AdsObserver, MessageResult } from '../../xds-client/ads-status.ts'
-import type { AdsTransport } from '../../xds-client/ads-transport.ts'
-import type { XdsMode } from '../../xds-client/discovery-messages.ts'
-import type { DiscoveryNode } from '../../xds-client/node-message.ts'
+import type { AdsObserver, MessageResult } from '../../xds-client/stream/ads-status.ts'
+import type { AdsTransport } from '../../xds-client/stream/ads-transport.ts'
+import type { XdsMode } from '../../xds-client/stream/discovery-messages.ts'
+import type { DiscoveryNode } from '../../xds-client/stream/node-message.ts'
 import type { SourceReadings } from '../metrics/metrics.ts'
 import type { Discovery } from '../../proxy/route-source.ts'
 import type { StreamView } from '../admin/stream-dump.ts'

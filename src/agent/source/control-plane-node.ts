@@ -1,9 +1,9 @@
 /** Who the agent says it is to a control plane: made of its settings, or as an Envoy bootstrap has it. */
-import { describeNode } from '../../xds-client/node-identity.ts'
+import { describeNode } from '../../xds-client/stream/node-identity.ts'
 
 import type { Result } from '../../core/result.ts'
-import type { DiscoveryNode, StructValue } from '../../xds-client/node-message.ts'
-import type { NodeType } from '../../xds-client/node-identity.ts'
+import type { DiscoveryNode, StructValue } from '../../xds-client/stream/node-message.ts'
+import type { NodeType } from '../../xds-client/stream/node-identity.ts'
 import type { BootstrapNode } from '../../xds-client/resources/bootstrap.ts'
 import type { Settings } from '../settings/settings.ts'
 

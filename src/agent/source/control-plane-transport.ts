@@ -1,7 +1,7 @@
 /** The connection to a control plane, as the environment or an Envoy bootstrap describes it. */
 import { existsSync } from 'node:fs'
 
-import type { GrpcTransportOptions } from '../../xds-client/grpc-transport.ts'
+import type { GrpcTransportOptions } from '../../xds-client/stream/grpc-transport.ts'
 import type { ControlPlaneCluster } from '../../xds-client/resources/dynamic-resources.ts'
 import type { ControlPlane, RootCertificate } from '../settings/control-plane-settings.ts'
 import type { Settings } from '../settings/settings.ts'

@@ -11,7 +11,7 @@ import { formatProblem, parseConfigDocument } from './config-document.ts'
 import type { Problem } from '../../core/result.ts'
 import type { MeshUpsert } from '../../mesh/store.ts'
 import type { TransportCapabilities } from '../../proxy/transport.ts'
-import type { DecodeReport } from '../../xds-client/message-reader.ts'
+import type { DecodeReport } from '../../xds-client/reading/message-reader.ts'
 import type { EnvoyBootstrap } from '../../xds-client/resources/bootstrap.ts'
 import type { ConfigDocument } from './config-document.ts'
 

@@ -3,7 +3,7 @@ import { unknownOperators } from '../../mesh/access-log-operators.ts'
 import { readTypedConfig } from './typed-config.ts'
 
 import type { AccessLog, AccessLogFormat } from '../../mesh/listener.ts'
-import type { Field, MessageReader } from '../message-reader.ts'
+import type { Field, MessageReader } from '../reading/message-reader.ts'
 import type { TypedConfig } from './typed-config.ts'
 
 const LOGGERS = 'envoy.extensions.access_loggers'

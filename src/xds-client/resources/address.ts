@@ -6,7 +6,7 @@ import { isLinkLocalIpv6, isMappedIpv4Text, tryParseIp } from '../../core/addres
 
 import type { IpAddress, SocketAddress } from '../../core/address.ts'
 import type { HostAddress } from '../../mesh/cluster.ts'
-import type { Field } from '../message-reader.ts'
+import type { Field } from '../reading/message-reader.ts'
 
 /** A core.v3.SocketAddress as it is written. */
 export interface AddressText {

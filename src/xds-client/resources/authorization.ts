@@ -2,7 +2,7 @@
 import { REAL_PORT, readCidr, readSpelling, requireText } from './network-address.ts'
 
 import type { AuthorizationPolicy, PolicyMatch, StringMatch } from '../../mesh/workload.ts'
-import type { Field, MessageReader } from '../message-reader.ts'
+import type { Field, MessageReader } from '../reading/message-reader.ts'
 
 const SCOPES = { Global: 'global', Namespace: 'namespace', WorkloadSelector: 'workload-selector' } as const
 const ACTIONS = { Allow: 'allow', Deny: 'deny' } as const

@@ -3,7 +3,7 @@ import { ipOf, readSocketAddress } from './address.ts'
 import { decodeSocketOptionsOverride } from './socket-options.ts'
 
 import type { SocketAddress } from '../../core/address.ts'
-import type { Field, MessageReader } from '../message-reader.ts'
+import type { Field, MessageReader } from '../reading/message-reader.ts'
 
 const MAX_SOURCE_ADDRESSES = 2
 

@@ -3,7 +3,7 @@
  * Does no I/O: files with endpoints are listed, and their contents decoded by {@link decodeAssignments}.
  */
 import { formatSocketAddress } from '../../core/address.ts'
-import { DecodeReport, rootField } from '../message-reader.ts'
+import { DecodeReport, rootField } from '../reading/message-reader.ts'
 import { ipOf, readAddress } from './address.ts'
 import { decodeBindConfig } from './bind-config.ts'
 import { decodeCluster } from './cluster.ts'
@@ -15,7 +15,7 @@ import { readAny } from './typed-config.ts'
 import type { SocketAddress } from '../../core/address.ts'
 import type { Cluster, LoadAssignment } from '../../mesh/cluster.ts'
 import type { Listener } from '../../mesh/listener.ts'
-import type { Field, MessageReader } from '../message-reader.ts'
+import type { Field, MessageReader } from '../reading/message-reader.ts'
 import type { AdsConfig, ControlPlaneCluster } from './dynamic-resources.ts'
 
 /** Who the proxy says it is. */

@@ -3,7 +3,7 @@ import { AddressError, isMappedIpv4Text } from '../../core/address.ts'
 import { formatCidr, parseCidr } from '../../core/cidr.ts'
 
 import type { Cidr } from '../../core/cidr.ts'
-import type { Field } from '../message-reader.ts'
+import type { Field } from '../reading/message-reader.ts'
 
 /** Decodes a prefix. An absent prefix_len is 0, as in Envoy; an IPv4-mapped prefix becomes IPv4 with a warning. */
 export function decodeCidrRange(field: Field): Cidr | undefined {

@@ -8,7 +8,7 @@ import { decodeUpstreamSettings } from './upstream-settings.ts'
 
 import type { SocketAddress } from '../../core/address.ts'
 import type { Cluster, ClusterDiscovery, DnsLookupFamily, LoadAssignment } from '../../mesh/cluster.ts'
-import type { Field, MessageReader } from '../message-reader.ts'
+import type { Field, MessageReader } from '../reading/message-reader.ts'
 import type { ConfigFile } from './config-source.ts'
 import type { HostRule } from './endpoint.ts'
 

@@ -1,5 +1,5 @@
 /** Decodes envoy.config.core.v3.ConfigSource of a cluster in a file: its endpoints stand in another file. */
-import type { Field } from '../message-reader.ts'
+import type { Field } from '../reading/message-reader.ts'
 
 const REMEDY =
   'a cluster of static_resources has its endpoints in a file named by path_config_source, or in load_assignment; a cluster of the control plane has them from there'

@@ -6,7 +6,7 @@
 import { hostOf, readAddress } from './address.ts'
 import { readTypedConfig } from './typed-config.ts'
 
-import type { Field, MessageReader } from '../message-reader.ts'
+import type { Field, MessageReader } from '../reading/message-reader.ts'
 
 /** What ApiConfigSource says, before its cluster is known. */
 export interface AdsConfig {

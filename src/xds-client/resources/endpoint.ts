@@ -5,7 +5,7 @@ import { readTransportLabels } from './transport-socket.ts'
 
 import type { EndpointTemplate, HostAddress, TransportLabels } from '../../mesh/cluster.ts'
 import type { EndpointHealth, Locality, WorkloadLabels } from '../../mesh/endpoint.ts'
-import type { Field, MessageReader } from '../message-reader.ts'
+import type { Field, MessageReader } from '../reading/message-reader.ts'
 
 /** What the addresses of endpoints may be; `ip` names the cluster type, for the message. */
 export type HostRule =

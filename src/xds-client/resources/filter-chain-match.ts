@@ -3,7 +3,7 @@ import { formatCidr } from '../../core/cidr.ts'
 import { decodeCidrRange } from './cidr-range.ts'
 
 import type { FilterChain, FilterChainMatch } from '../../mesh/listener.ts'
-import type { Field, MessageReader } from '../message-reader.ts'
+import type { Field, MessageReader } from '../reading/message-reader.ts'
 
 /** The match of a chain that has none. */
 export const MATCH_ALL: FilterChainMatch = { destinationPrefixes: [], sourcePrefixes: [] }

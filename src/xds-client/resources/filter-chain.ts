@@ -4,7 +4,7 @@ import { decodeNetworkFilters } from './network-filter.ts'
 import { readIsEncrypted } from './transport-socket.ts'
 
 import type { FilterChain } from '../../mesh/listener.ts'
-import type { Field } from '../message-reader.ts'
+import type { Field } from '../reading/message-reader.ts'
 import type { FilterContext } from './network-filter.ts'
 
 /** Decodes a filter chain. One whose clients speak TLS refuses the others. */

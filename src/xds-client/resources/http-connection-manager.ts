@@ -8,7 +8,7 @@ import { isPolicyFilter } from './policy-filter.ts'
 import { readTypedConfig } from './typed-config.ts'
 
 import type { ChainOutcome, TrafficDirection } from '../../mesh/listener.ts'
-import type { Field, MessageReader } from '../message-reader.ts'
+import type { Field, MessageReader } from '../reading/message-reader.ts'
 import type { TypedConfig } from './typed-config.ts'
 
 /** Istio's clusters of type ORIGINAL_DST. Where a control plane has none of that name, the connection is refused. */

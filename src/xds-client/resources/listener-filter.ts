@@ -1,7 +1,7 @@
 /** Decodes envoy.config.listener.v3.ListenerFilter: original_dst and original_src count, inspectors do no harm. */
 import { readTypedConfig } from './typed-config.ts'
 
-import type { Field, MessageReader } from '../message-reader.ts'
+import type { Field, MessageReader } from '../reading/message-reader.ts'
 
 const FILTERS = 'envoy.extensions.filters.listener'
 /** They look at the first bytes to fill in what only the unsupported parts of a filter chain match ask for. */

@@ -22,7 +22,7 @@ import type {
   TrafficDirection,
 } from '../../mesh/listener.ts'
 import type { Keepalive } from '../../mesh/upstream.ts'
-import type { Field, MessageReader } from '../message-reader.ts'
+import type { Field, MessageReader } from '../reading/message-reader.ts'
 import type { AddressText } from './address.ts'
 import type { FamilySocketOption } from './socket-options.ts'
 import type { FilterContext } from './network-filter.ts'

@@ -6,7 +6,7 @@ import { decodeEndpoint } from './endpoint.ts'
 
 import type { Family } from '../../core/family.ts'
 import type { EndpointTemplate, LoadAssignment } from '../../mesh/cluster.ts'
-import type { Field, MessageReader } from '../message-reader.ts'
+import type { Field, MessageReader } from '../reading/message-reader.ts'
 import type { HostRule, LocalityFacts, PlacedEndpoint } from './endpoint.ts'
 
 const UINT32_MAX = 4_294_967_295

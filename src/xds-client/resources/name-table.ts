@@ -4,7 +4,7 @@
  */
 import { tryParseIp } from '../../core/address.ts'
 import { packIp } from '../../core/packed-ip.ts'
-import { decodeResource, delimited, readFields, readNested, wireFields } from '../wire-message.ts'
+import { decodeResource, delimited, readFields, readNested, wireFields } from '../reading/wire-message.ts'
 
 import type { Result } from '../../core/result.ts'
 import type { NameEntry } from '../../mesh/store.ts'

@@ -8,7 +8,7 @@ import { decodeTcpProxy } from './tcp-proxy.ts'
 import { readTypedConfig } from './typed-config.ts'
 
 import type { ChainOutcome, TrafficDirection } from '../../mesh/listener.ts'
-import type { Field } from '../message-reader.ts'
+import type { Field } from '../reading/message-reader.ts'
 import type { OnClusterName } from './tcp-proxy.ts'
 import type { TypedConfig } from './typed-config.ts'
 

@@ -1,6 +1,6 @@
 /** Decodes envoy.config.cluster.v3.OutlierDetection, of which consecutive connect failures concern plain TCP. */
 import type { OutlierDetection } from '../../mesh/upstream.ts'
-import type { Field, MessageReader } from '../message-reader.ts'
+import type { Field, MessageReader } from '../reading/message-reader.ts'
 
 const UINT32 = { min: 0, max: 4_294_967_295 }
 const PERCENT = { min: 0, max: 100 }

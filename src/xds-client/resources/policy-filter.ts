@@ -2,7 +2,7 @@
  * Knows the filters of Envoy that can deny a connection or a request. None is evaluated here, and a policy that cannot be
  * evaluated denies (rule 15): a chain that has one refuses its connections.
  */
-import type { Field } from '../message-reader.ts'
+import type { Field } from '../reading/message-reader.ts'
 import type { TypedConfig } from './typed-config.ts'
 
 const NETWORK_RBAC = 'envoy.extensions.filters.network.rbac.v3.RBAC'

@@ -12,7 +12,7 @@ import {
 } from './network-address.ts'
 
 import type { GatewayAddress, NetworkAddress, Service, ServiceLoadBalancing } from '../../mesh/workload.ts'
-import type { Field, MessageReader } from '../message-reader.ts'
+import type { Field, MessageReader } from '../reading/message-reader.ts'
 
 /** What a form of the message says, before the rules that hold for all forms. */
 export interface ServiceParts extends Service {

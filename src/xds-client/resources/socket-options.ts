@@ -2,7 +2,7 @@
 import type { Family } from '../../core/family.ts'
 import type { SocketOption } from '../../mesh/listener.ts'
 import type { Keepalive } from '../../mesh/upstream.ts'
-import type { Field, MessageReader } from '../message-reader.ts'
+import type { Field, MessageReader } from '../reading/message-reader.ts'
 
 /** A socket option and the family of the sockets that it is for; absent: both. */
 export interface FamilySocketOption extends SocketOption {

@@ -2,7 +2,7 @@
 import { decodeAccessLogs } from './access-log.ts'
 
 import type { TcpProxy, WeightedCluster } from '../../mesh/listener.ts'
-import type { Field, MessageReader } from '../message-reader.ts'
+import type { Field, MessageReader } from '../reading/message-reader.ts'
 
 /** Told of each cluster that a configuration names, with the place, so that a whole document can be checked. */
 export type OnClusterName = (name: string, place: Field) => void

@@ -5,7 +5,7 @@
 import { readTypedConfig } from './typed-config.ts'
 
 import type { ClusterTransport, TransportLabels, TransportMatch } from '../../mesh/cluster.ts'
-import type { Field, MessageReader } from '../message-reader.ts'
+import type { Field, MessageReader } from '../reading/message-reader.ts'
 
 const RAW_BUFFER = 'envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer'
 const RAW_BUFFER_NAME = 'envoy.transport_sockets.raw_buffer'

@@ -1,5 +1,5 @@
 /** Reads the extension points of Envoy's configuration: a name, and a google.protobuf.Any that says what it is. */
-import type { Field, MessageReader } from '../message-reader.ts'
+import type { Field, MessageReader } from '../reading/message-reader.ts'
 
 /** An extension's configuration with the full name of its message. */
 export interface TypedConfig {

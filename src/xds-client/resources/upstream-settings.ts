@@ -1,11 +1,11 @@
 /** Decodes the parts of envoy.config.cluster.v3.Cluster that say how its endpoints are chosen and reached. */
-import { describe } from '../message-reader.ts'
+import { describe } from '../reading/message-reader.ts'
 import { decodeBindConfig } from './bind-config.ts'
 import { decodeOutlierDetection } from './outlier-detection.ts'
 import { decodeKeepalive } from './socket-options.ts'
 
 import type { LoadBalancing, UpstreamSettings } from '../../mesh/upstream.ts'
-import type { MessageReader } from '../message-reader.ts'
+import type { MessageReader } from '../reading/message-reader.ts'
 
 const UINT32_MAX = 4_294_967_295
 const POLICIES: Readonly<Record<string, LoadBalancing>> = {

@@ -1,5 +1,5 @@
 /** Decodes istio.workload.Address and istio.workload.Workload from their wire bytes. */
-import { decodeResource, delimited, readFields, readNestedWith, wireFields } from '../wire-message.ts'
+import { decodeResource, delimited, readFields, readNestedWith, wireFields } from '../reading/wire-message.ts'
 import { readWireService } from './wire-service.ts'
 import { readWireWorkload } from './wire-workload.ts'
 

@@ -14,12 +14,12 @@ import {
   varint,
   varints,
   wireFields,
-} from '../wire-message.ts'
+} from '../reading/wire-message.ts'
 
 import type { Cidr } from '../../core/cidr.ts'
 import type { Result } from '../../core/result.ts'
 import type { AuthorizationPolicy, PolicyMatch, StringMatch } from '../../mesh/workload.ts'
-import type { WireField, WireReader } from '../wire-message.ts'
+import type { WireField, WireReader } from '../reading/wire-message.ts'
 
 type ServiceAccount = PolicyMatch['serviceAccounts'][number]
 

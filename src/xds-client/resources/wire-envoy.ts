@@ -2,9 +2,9 @@
  * Decodes Envoy's resources from their wire bytes: turns them into their JSON form and reads that as a file is read, but
  * leniently. A control plane cannot be told to remove a field, so what has no meaning here is listed instead of refused.
  */
-import { DecodeReport, rootField } from '../message-reader.ts'
-import { decodeResource } from '../wire-message.ts'
-import { jsonForm } from '../json-form.ts'
+import { DecodeReport, rootField } from '../reading/message-reader.ts'
+import { decodeResource } from '../reading/wire-message.ts'
+import { jsonForm } from '../reading/json-form.ts'
 import { decodeCluster } from './cluster.ts'
 import { decodeListener } from './listener.ts'
 import { decodeLoadAssignment } from './load-assignment.ts'
@@ -12,8 +12,8 @@ import { decodeLoadAssignment } from './load-assignment.ts'
 import type { Problem, Result } from '../../core/result.ts'
 import type { Cluster, LoadAssignment } from '../../mesh/cluster.ts'
 import type { Listener } from '../../mesh/listener.ts'
-import type { EnvoySchema } from '../envoy-schema.ts'
-import type { Field } from '../message-reader.ts'
+import type { EnvoySchema } from '../reading/envoy-schema.ts'
+import type { Field } from '../reading/message-reader.ts'
 
 /** A resource, and what of it has no effect here: `Message.field`, each once, for /config_dump. */
 export interface EnvoyResource<Value> {

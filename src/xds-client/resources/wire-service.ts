@@ -1,7 +1,7 @@
 /** Reads istio.workload.Service from its wire bytes. */
 import { AddressError } from '../../core/address.ts'
 import { makeCidr } from '../../core/cidr.ts'
-import { delimited, readFields, readNested, varint, varints, wireFields } from '../wire-message.ts'
+import { delimited, readFields, readNested, varint, varints, wireFields } from '../reading/wire-message.ts'
 import { readNetworkAddress, readPortInto, readText, readWireGateway } from './wire-values.ts'
 import { buildService } from './service.ts'
 
@@ -12,7 +12,7 @@ import type {
   Service,
   ServiceLoadBalancing,
 } from '../../mesh/workload.ts'
-import type { WireReader } from '../wire-message.ts'
+import type { WireReader } from '../reading/wire-message.ts'
 import type { ServiceParts } from './service.ts'
 import type { WireContext } from './wire-values.ts'
 

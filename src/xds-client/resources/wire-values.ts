@@ -3,15 +3,23 @@
  * istio/istio pkg/workloadapi/workload.proto; what a newer istiod adds is skipped.
  */
 import { ipFromBytes } from '../../core/address.ts'
-import { InternPool, TextPool } from '../intern-pool.ts'
-import { delimited, readFields, readNested, readRaw, readerOf, varint, wireFields } from '../wire-message.ts'
+import { InternPool, TextPool } from '../reading/intern-pool.ts'
+import {
+  delimited,
+  readFields,
+  readNested,
+  readRaw,
+  readerOf,
+  varint,
+  wireFields,
+} from '../reading/wire-message.ts'
 import { HBONE_PORT, REAL_PORT, portProblem, reachabilityProblem } from './network-address.ts'
 
 import type { IpAddress } from '../../core/address.ts'
 import type { Path } from '../../core/result.ts'
 import type { Locality } from '../../mesh/endpoint.ts'
 import type { GatewayAddress } from '../../mesh/workload.ts'
-import type { OnProblem, WireReader } from '../wire-message.ts'
+import type { OnProblem, WireReader } from '../reading/wire-message.ts'
 
 /** Service port to target port. */
 export type PortMap = ReadonlyMap<number, number>

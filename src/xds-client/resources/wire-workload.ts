@@ -2,7 +2,15 @@
  * Reads istio.workload.Workload from its wire bytes. A hundred thousand of them come in one response, so nothing is made
  * that does not stay, and what replicas have in common is looked up by its bytes and read once.
  */
-import { delimited, readFields, readNested, readRaw, readerOf, varint, wireFields } from '../wire-message.ts'
+import {
+  delimited,
+  readFields,
+  readNested,
+  readRaw,
+  readerOf,
+  varint,
+  wireFields,
+} from '../reading/wire-message.ts'
 import { REAL_PORT } from './network-address.ts'
 import { readIpBytes, readPortInto, readText, readWireGateway, readWireLocality } from './wire-values.ts'
 import { buildWorkload, checkPolicyKeys, checkServiceKeys } from './workload.ts'
@@ -11,7 +19,7 @@ import type { IpAddress } from '../../core/address.ts'
 import type { Path } from '../../core/result.ts'
 import type { Locality } from '../../mesh/endpoint.ts'
 import type { Workload } from '../../mesh/workload.ts'
-import type { OnProblem, WireReader } from '../wire-message.ts'
+import type { OnProblem, WireReader } from '../reading/wire-message.ts'
 import type { PortMap, WireContext } from './wire-values.ts'
 import type { WorkloadParts } from './workload.ts'
 

@@ -17,7 +17,7 @@ import type { IpAddress } from '../../core/address.ts'
 import type { Locality } from '../../mesh/endpoint.ts'
 import type { Workload } from '../../mesh/workload.ts'
 import type { Path } from '../../core/result.ts'
-import type { Field, MessageReader } from '../message-reader.ts'
+import type { Field, MessageReader } from '../reading/message-reader.ts'
 
 /**
  * What a form of the message says, before the rules that hold for all forms. Empty texts get their defaults; `capacity`

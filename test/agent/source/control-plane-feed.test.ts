@@ -14,7 +14,7 @@ import { recordedResources } from '../../fixtures/recorded-xds.ts'
 import type { Test } from 'tap'
 import type { ControlPlaneDialect } from '../../../src/agent/source/control-plane-dialect.ts'
 import type { TransportCapabilities } from '../../../src/proxy/transport.ts'
-import type { XdsMode } from '../../../src/xds-client/discovery-messages.ts'
+import type { XdsMode } from '../../../src/xds-client/stream/discovery-messages.ts'
 
 const LOGGER = { isEnabled: () => true, log: () => undefined }
 const ADDRESSES = recordedResources('wds-dual-stack.delta', 'Address')

@@ -1,6 +1,6 @@
 import t from 'tap'
 
-import { DecodeReport, rootField } from '../../../src/xds-client/message-reader.ts'
+import { DecodeReport, rootField } from '../../../src/xds-client/reading/message-reader.ts'
 import { decodeAccessLogs } from '../../../src/xds-client/resources/access-log.ts'
 
 function decode(inlineString: string) {

@@ -3,7 +3,7 @@ import t from 'tap'
 
 import { formatSocketAddress } from '../../../src/core/address.ts'
 import { DEFAULT_UPSTREAM_SETTINGS } from '../../../src/mesh/upstream.ts'
-import { DecodeReport, rootField } from '../../../src/xds-client/message-reader.ts'
+import { DecodeReport, rootField } from '../../../src/xds-client/reading/message-reader.ts'
 import { decodeCluster } from '../../../src/xds-client/resources/cluster.ts'
 import { decodeLoadAssignment } from '../../../src/xds-client/resources/load-assignment.ts'
 import { address, cluster, istioMetadata, lbEndpoint, loadAssignment, problemsOf } from './envoy-documents.ts'

@@ -1,7 +1,7 @@
 /** Builds Envoy bootstrap documents for tests, as plain values in their JSON form. */
 import { formatPath } from '../../../src/core/result.ts'
 
-import type { DecodeReport } from '../../../src/xds-client/message-reader.ts'
+import type { DecodeReport } from '../../../src/xds-client/reading/message-reader.ts'
 
 /** A message of a document. */
 export type Message = Readonly<Record<string, unknown>>

@@ -3,7 +3,7 @@ import t from 'tap'
 
 import { formatSocketAddress } from '../../../src/core/address.ts'
 import { formatCidr } from '../../../src/core/cidr.ts'
-import { DecodeReport, rootField } from '../../../src/xds-client/message-reader.ts'
+import { DecodeReport, rootField } from '../../../src/xds-client/reading/message-reader.ts'
 import { decodeListener } from '../../../src/xds-client/resources/listener.ts'
 import { tcpProxyOf } from '../../mesh/envoy-fixtures.ts'
 import { address, filterChain, listener, problemsOf, typed } from './envoy-documents.ts'
