@@ -169,6 +169,18 @@ export const METRICS = {
     labels: ['reason'],
     help: 'Streams to the control plane that were opened anew, by why the last one ended (docs/ERRORS.md)',
   },
+  onDemandAddresses: {
+    name: 'twinstack_xds_on_demand_addresses',
+    type: 'gauge',
+    labels: ['state'],
+    help: 'Addresses that connections wait for (pending) or that the control plane knows nothing of (unknown), with XDS_ON_DEMAND',
+  },
+  onDemandUnanswered: {
+    name: 'twinstack_xds_on_demand_unanswered_total',
+    type: 'counter',
+    labels: ['reason'],
+    help: 'Addresses that were taken for unknown without an answer: it came too late (timeout), or too many were waited for (overflow)',
+  },
   plaintextPermitted: {
     name: 'twinstack_plaintext_permitted',
     type: 'gauge',

@@ -17,6 +17,7 @@ import { registerScraped } from './scraped-metric.ts'
 import type { Family } from '../../core/family.ts'
 import type { ConnectTimes, ProxyTotals } from '../../proxy/proxy-totals.ts'
 import type { Transport } from '../../proxy/transport.ts'
+import type { OnDemandReadings } from '../../xds-client/sinks/on-demand.ts'
 import type { MetricKey } from './metrics-schema.ts'
 import type { ProcessReadings } from './process-stats.ts'
 import type { Sample, SampleReader } from './scraped-metric.ts'
@@ -29,6 +30,8 @@ export interface SourceReadings {
   readonly resources: Iterable<{ readonly type: string; readonly count: number }>
   /** Streams that were opened anew, by why the last one ended. */
   readonly reconnects: Iterable<{ readonly reason: string; readonly count: number }>
+  /** Absent where the mesh is known as a whole. */
+  readonly onDemand?: OnDemandReadings
 }
 
 export interface MetricsDeps {
@@ -95,6 +98,22 @@ export class Metrics {
       xdsMessages: () =>
         Array.from(source().messages, ({ type, result, count }) => sample({ type, result }, count)),
       xdsReconnects: () => Array.from(source().reconnects, ({ reason, count }) => sample({ reason }, count)),
+      onDemandAddresses: () => {
+        const { onDemand } = source()
+        if (onDemand === undefined) return []
+        return [
+          sample({ state: 'pending' }, onDemand.pending),
+          sample({ state: 'unknown' }, onDemand.unknown),
+        ]
+      },
+      onDemandUnanswered: () => {
+        const { onDemand } = source()
+        if (onDemand === undefined) return []
+        return [
+          sample({ reason: 'timeout' }, onDemand.timedOut),
+          sample({ reason: 'overflow' }, onDemand.overflowed),
+        ]
+      },
       plaintextPermitted: () => [sample({}, plaintextPermitted ? 1 : 0)],
       xdsResources: () => Array.from(source().resources, ({ type, count }) => sample({ type }, count)),
       accessLogDropped: () => [sample({}, droppedLogLines())],

@@ -13,6 +13,7 @@ import type { Clock } from '../../core/clock.ts'
 import type { MeshStore } from '../../mesh/store.ts'
 import type { TransportCapabilities } from '../../proxy/transport.ts'
 import type { AdsClient } from '../../xds-client/stream/ads-client.ts'
+import type { OnDemandReadings } from '../../xds-client/sinks/on-demand.ts'
 import type { UpdateSink } from '../../xds-client/discovery.ts'
 import type { EnvoySchema } from '../../xds-client/reading/envoy-schema.ts'
 import type { StaticNames } from '../../xds-client/sinks/envoy-sink.ts'
@@ -42,7 +43,7 @@ export interface ResourceKeeper {
   /** What was read over in the resources of a type, by name. */
   ignoredFields(typeUrl: string): ReadonlyMap<string, readonly string[]>
   /** Asks for addresses when connections need them; absent where everything is kept. */
-  readonly discovery?: Discovery
+  readonly discovery?: Discovery & { readonly readings: OnDemandReadings }
   /** Waits for nothing any more. Idempotent. */
   close(): void
 }

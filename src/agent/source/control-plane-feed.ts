@@ -112,6 +112,7 @@ export class ControlPlaneFeed implements MeshFeed, AdsObserver {
       }),
       resources: countResources(this.#store.snapshot),
       reconnects: Array.from(this.#reconnects, ([reason, count]) => ({ reason, count })),
+      ...(this.#keeper.discovery !== undefined && { onDemand: this.#keeper.discovery.readings }),
     }
   }
 

@@ -109,6 +109,7 @@ t.test('asks for addresses on demand, and lets a connection wait for the answer'
   )
   t.equal(isKnown, false)
   t.match(transport.last.requests.at(-1), { subscribe: ['/10.244.2.2'] })
+  t.match(feed.read().onDemand, { pending: 1 })
   transport.last.respond({
     typeUrl: TYPE_URLS.address,
     nonce: '3',
