@@ -19,10 +19,11 @@ export interface RouteSource {
 /** Finds out what the mesh says about the ends of a connection, where it is not known as a whole. */
 export interface Discovery {
   /**
-   * Calls back exactly once, when the router can decide: before it returns when there is nothing to find out, and before
-   * a worker gives up (ANSWER_TIMEOUT_MS) in any case.
+   * Calls back exactly once: before it returns when there is nothing to find out, and before a worker gives up
+   * (ANSWER_TIMEOUT_MS) in any case. `isKnown` says that the router can decide; without it nobody has said whether the
+   * destination asks for mTLS, and the connection must not go on.
    */
-  whenKnown(facts: Pick<RouteFacts, 'client' | 'destination'>, callback: () => void): void
+  whenKnown(facts: Pick<RouteFacts, 'client' | 'destination'>, callback: (isKnown: boolean) => void): void
 }
 
 export interface LocalRoutesDeps {
@@ -46,8 +47,9 @@ export class LocalRoutes implements RouteSource {
       this.#answer(facts, waiter)
       return
     }
-    discovery.whenKnown(facts, () => {
-      this.#answer(facts, waiter)
+    discovery.whenKnown(facts, (isKnown) => {
+      if (isKnown) this.#answer(facts, waiter)
+      else waiter.unrouted('the control plane has not said what is at its addresses')
     })
   }
 

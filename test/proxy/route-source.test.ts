@@ -31,3 +31,14 @@ t.test('answers by what has been found out meanwhile', async (t) => {
   discovery.finish()
   t.match(waiter.routes, [{ kind: 'upstream', upstream: { name: 'web' } }])
 })
+
+t.test('rule 15: refuses what nobody has said anything of', async (t) => {
+  const { store, ...deps } = start()
+  store.apply([{ kind: 'cluster', upsert: aCluster('web', [['10.1.0.1:80']]) }])
+  const discovery = new HeldDiscovery()
+  const waiter = new Waiter()
+  new LocalRoutes({ ...deps, discovery }).route(factsOf(WEB, '192.0.2.1:1', '10.0.0.1:80'), waiter)
+  discovery.finish(false)
+  t.strictSame(waiter.routes, [])
+  t.match(waiter.failures, [/the control plane has not said/])
+})

@@ -179,7 +179,7 @@ export const METRICS = {
     name: 'twinstack_xds_on_demand_unanswered_total',
     type: 'counter',
     labels: ['reason'],
-    help: 'Addresses that were taken for unknown without an answer: it came too late (timeout), or too many were waited for (overflow)',
+    help: 'Addresses whose connections got no answer: it came too late (timeout), or too many were waited for (overflow)',
   },
   plaintextPermitted: {
     name: 'twinstack_plaintext_permitted',

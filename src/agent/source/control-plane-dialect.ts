@@ -13,7 +13,7 @@ import type { Clock } from '../../core/clock.ts'
 import type { MeshStore } from '../../mesh/store.ts'
 import type { TransportCapabilities } from '../../proxy/transport.ts'
 import type { AdsClient } from '../../xds-client/stream/ads-client.ts'
-import type { OnDemandReadings } from '../../xds-client/sinks/on-demand.ts'
+import type { OnDemandOptions, OnDemandReadings } from '../../xds-client/sinks/on-demand.ts'
 import type { UpdateSink } from '../../xds-client/discovery.ts'
 import type { EnvoySchema } from '../../xds-client/reading/envoy-schema.ts'
 import type { StaticNames } from '../../xds-client/sinks/envoy-sink.ts'
@@ -56,8 +56,10 @@ export function ambientDialect(options: {
   readonly isOnDemand: boolean
   /** The network of this node. */
   readonly network: string
+  /** Every destination may be reached in plain text, so that one of which nothing is known may be too. */
+  readonly isPlaintextPermitted: boolean
 }): ControlPlaneDialect {
-  const { isOnDemand, network } = options
+  const { isOnDemand, network, isPlaintextPermitted } = options
   const { address, authorization } = TYPE_URLS
   return {
     types: [
@@ -66,7 +68,9 @@ export function ambientDialect(options: {
     ],
     needed: [address, authorization],
     createKeeper: ({ store, clock, client }) => {
-      const onDemand = isOnDemand ? createOnDemand({ store, clock, client }, network) : undefined
+      const onDemand = isOnDemand
+        ? createOnDemand({ store, clock, client }, { network, passesUnanswered: isPlaintextPermitted })
+        : undefined
       const sink = new AmbientSink({
         store,
         clock,
@@ -91,7 +95,8 @@ export function ambientDialect(options: {
   }
 }
 
-function createOnDemand({ store, clock, client }: KeeperDeps, network: string): OnDemand {
+function createOnDemand({ store, clock, client }: KeeperDeps, options: OnDemandOptions): OnDemand {
+  const { network } = options
   return new OnDemand(
     {
       clock,
@@ -107,7 +112,7 @@ function createOnDemand({ store, clock, client }: KeeperDeps, network: string): 
         return workloadIndex.at(address) !== undefined || serviceIndex.has(address)
       },
     },
-    { network },
+    options,
   )
 }
 

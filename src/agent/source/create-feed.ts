@@ -58,7 +58,11 @@ function ambientFeed(
   if (!node.ok) return node
   const transport = new GrpcTransport(transportOfSettings(controlPlane, settings))
   const { isOnDemand } = controlPlane
-  const dialect = ambientDialect({ isOnDemand, network: settings.node.network })
+  const dialect = ambientDialect({
+    isOnDemand,
+    network: settings.node.network,
+    isPlaintextPermitted: settings.allowPlaintext.includes('*'),
+  })
   const feed = new ControlPlaneFeed(
     { ...deps, transport, random: systemRandom },
     { mode: 'delta', node: node.value, dialect },

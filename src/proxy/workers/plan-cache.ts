@@ -128,7 +128,7 @@ export class PlanCache implements RouteSource {
         return
       }
       this.#pending.delete(key)
-      const detail = `the main thread gave no route within ${ANSWER_TIMEOUT_MS / 1_000} s`
+      const detail = `no route within ${ANSWER_TIMEOUT_MS / 1_000} s, from the main thread or the control plane`
       for (const waiter of waiters) waiter.unrouted(detail)
     }
   }

@@ -94,7 +94,9 @@ export class PlanDirectory {
         this.#answer(worker, request)
         continue
       }
-      discovery.whenKnown(request.facts, () => {
+      discovery.whenKnown(request.facts, (isKnown) => {
+        // Without an answer the worker refuses the connection when its own time is over.
+        if (!isKnown) return
         // What a dead worker asked is not told to its successor, which may not have been started yet.
         if (this.#lives.get(worker) !== life) return
         this.#answer(worker, request)

@@ -12,7 +12,7 @@ import type { AddressAnswer } from './ambient-sink.ts'
 export const ANSWER_DEADLINE_MS = 4_000
 /** How long an address that there is nothing of is taken for unknown before it is asked for again. */
 export const ASK_AGAIN_MS = 60_000
-/** Names that may be waited for at once; what is over it is taken for unknown without a question. */
+/** Names that may be waited for at once; what is over it is not asked for, and gets no answer. */
 export const MAX_PENDING = 4_096
 /**
  * Names of unknown addresses that stay subscribed, the least used make room. Two for each plan that workers may hold, so
@@ -38,6 +38,8 @@ export interface OnDemandOptions {
   readonly maxPending?: number
   /** Default {@link MAX_UNKNOWN}. */
   readonly maxUnknown?: number
+  /** True: an address without an answer is taken for one outside the mesh. False: its connections do not go on. */
+  readonly passesUnanswered: boolean
 }
 
 /** Counts of names. */
@@ -53,7 +55,7 @@ export interface OnDemandReadings {
 interface Pending {
   readonly ip: IpAddress
   readonly untilMs: number
-  readonly waiters: (() => void)[]
+  readonly waiters: ((isKnown: boolean) => void)[]
 }
 
 interface Unknown {
@@ -68,6 +70,7 @@ export class OnDemand {
   readonly #deadlineMs: number
   readonly #maxPending: number
   readonly #maxUnknown: number
+  readonly #passesUnanswered: boolean
   /** Oldest first. */
   readonly #pending = new Map<string, Pending>()
   /** Least recently used first. */
@@ -86,6 +89,7 @@ export class OnDemand {
     this.#deadlineMs = options.deadlineMs ?? ANSWER_DEADLINE_MS
     this.#maxPending = options.maxPending ?? MAX_PENDING
     this.#maxUnknown = options.maxUnknown ?? MAX_UNKNOWN
+    this.#passesUnanswered = options.passesUnanswered
   }
 
   get readings(): OnDemandReadings {
@@ -99,22 +103,25 @@ export class OnDemand {
 
   /**
    * Calls back exactly once, when the mesh knows both addresses of a connection or the control plane has nothing of them:
-   * before it returns when nothing has to be asked, at the deadline at the latest.
+   * before it returns when nothing has to be asked, at the deadline at the latest. Not known is what has had no answer.
    */
   whenKnown(
     { client, destination }: { readonly client: SocketAddress; readonly destination: SocketAddress },
-    callback: () => void,
+    callback: (isKnown: boolean) => void,
   ): void {
     const asked: string[] = []
-    const lookups = [destination.ip, client.ip].flatMap((ip) => this.#lookUp(ip, asked) ?? [])
-    let open = lookups.length
-    const answered = (): void => {
+    const lookups = [destination.ip, client.ip].map((ip) => this.#lookUp(ip, asked))
+    const waited = lookups.filter((lookup) => typeof lookup === 'object')
+    let areKnown = !lookups.includes('overflow')
+    let open = waited.length
+    const answered = (isKnown: boolean): void => {
+      areKnown &&= isKnown
       open--
-      if (open === 0) callback()
+      if (open === 0) callback(areKnown)
     }
-    for (const { waiters } of lookups) waiters.push(answered)
+    for (const { waiters } of waited) waiters.push(answered)
     if (asked.length > 0) this.#deps.subscribe(asked)
-    if (lookups.length === 0) callback()
+    if (waited.length === 0) callback(areKnown)
   }
 
   /** Takes what a response says, once it is in force. */
@@ -126,12 +133,12 @@ export class OnDemand {
 
   /** Answers everybody who waits. Idempotent. */
   close(): void {
-    for (const [name, pending] of [...this.#pending]) this.#settle(name, pending)
+    for (const [name, pending] of [...this.#pending]) this.#settle(name, pending, this.#passesUnanswered)
   }
 
   /** What has to be waited for, or nothing. Adds the name to `asked` when it has to be asked for. */
-  #lookUp(ip: IpAddress, asked: string[]): Pending | undefined {
-    if (this.#deps.isKnown(ip)) return undefined
+  #lookUp(ip: IpAddress, asked: string[]): Pending | 'answered' | 'overflow' {
+    if (this.#deps.isKnown(ip)) return 'answered'
     const name = `${this.#network}/${ip.text}`
     const pending = this.#pending.get(name)
     if (pending !== undefined) return pending
@@ -144,11 +151,11 @@ export class OnDemand {
         unknown.askAgainAtMs = this.#nowMs() + ASK_AGAIN_MS
         asked.push(name)
       }
-      return undefined
+      return 'answered'
     }
     if (this.#pending.size >= this.#maxPending) {
       this.#overflowed++
-      return undefined
+      return this.#passesUnanswered ? 'answered' : 'overflow'
     }
     asked.push(name)
     return this.#ask(name, ip)
@@ -194,13 +201,13 @@ export class OnDemand {
     return names
   }
 
-  #settle(name: string, { waiters }: Pending): void {
+  #settle(name: string, { waiters }: Pending, isKnown = true): void {
     this.#pending.delete(name)
     if (this.#pending.size === 0) {
       this.#timer?.cancel()
       this.#timer = undefined
     }
-    for (const waiter of waiters) waiter()
+    for (const waiter of waiters) waiter(isKnown)
   }
 
   #takeForUnknown(name: string, isHeld: boolean): void {
@@ -221,8 +228,9 @@ export class OnDemand {
         return
       }
       this.#timedOut++
-      this.#takeForUnknown(name, false)
-      this.#settle(name, pending)
+      if (this.#passesUnanswered) this.#takeForUnknown(name, false)
+      else this.#deps.unsubscribe([name])
+      this.#settle(name, pending, this.#passesUnanswered)
     }
   }
 

@@ -30,7 +30,7 @@ const CAPABILITIES: TransportCapabilities = {
 }
 
 function startFeed(t: Test, { isOnDemand = false } = {}) {
-  return start(t, 'delta', ambientDialect({ isOnDemand, network: '' }))
+  return start(t, 'delta', ambientDialect({ isOnDemand, network: '', isPlaintextPermitted: false }))
 }
 
 function startSidecarFeed(t: Test) {

@@ -3,6 +3,7 @@ import t from 'tap'
 
 import { EnvoyRouter } from '../../../src/mesh/envoy-router.ts'
 import { MeshStore } from '../../../src/mesh/store.ts'
+import { ANSWER_TIMEOUT_MS } from '../../../src/proxy/workers/plan-cache.ts'
 import { aCluster, aListener } from '../../fixtures/mesh-builder.ts'
 import { HeldDiscovery, Waiter, factsOf, startPlanLab } from '../../fixtures/plan-lab.ts'
 
@@ -55,3 +56,20 @@ t.test('does not tell a worker what its dead predecessor asked', async (t) => {
   t.strictSame(lab.sent(0), [])
   t.equal(lab.directory.size, 0)
 })
+
+t.test(
+  'rule 15: a worker is told nothing of what nobody has said anything of, and refuses in time',
+  async (t) => {
+    const discovery = new HeldDiscovery()
+    const lab = start(discovery)
+    lab.store.apply([{ kind: 'cluster', upsert: aCluster('web', [['10.1.0.1:80']]) }])
+    const waiter = new Waiter()
+    lab.caches[0]?.route(factsOf(WEB, '192.0.2.1:1', '10.0.0.2:80'), waiter)
+    lab.caches[0]?.flush()
+    discovery.finish(false)
+    t.strictSame(waiter.routes, [])
+    t.equal(lab.directory.size, 0)
+    lab.clock.advance(ANSWER_TIMEOUT_MS)
+    t.match(waiter.failures, [/no route within 5 s, from the main thread or the control plane/])
+  },
+)

@@ -215,7 +215,7 @@ t.test(
     cache.flush()
     t.strictSame(early.failures, [])
     clock.advance(1)
-    t.strictSame(early.failures, ['the main thread gave no route within 5 s'])
+    t.strictSame(early.failures, ['no route within 5 s, from the main thread or the control plane'])
     t.strictSame(later.failures, [])
     const lab = envoyLab()
     lab.route(0, WEB, '192.0.2.1:1', '10.0.0.1:80')

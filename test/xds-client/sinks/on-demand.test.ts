@@ -31,12 +31,15 @@ function start(options: Partial<OnDemandOptions> = {}) {
       unsubscribe: (names) => unsubscribed.push(names),
       isKnown: ({ text }) => known.has(text),
     },
-    { network: '', ...options },
+    { network: '', passesUnanswered: false, ...options },
   )
   const connect = (destination: string, client = `${CLIENT}:4000`) => {
     const facts = { client: parseSocketAddress(client), destination: parseSocketAddress(destination) }
-    const outcome = { calls: 0 }
-    onDemand.whenKnown(facts, () => outcome.calls++)
+    const outcome: { calls: number; isKnown?: boolean } = { calls: 0 }
+    onDemand.whenKnown(facts, (isKnown) => {
+      outcome.calls++
+      outcome.isKnown = isKnown
+    })
     return outcome
   }
   const found = (name: string, ...aliases: readonly string[]) => {
@@ -91,8 +94,26 @@ t.test('does not wait again for what there is nothing of, and asks again in the 
   t.strictSame(asked, [['/192.0.2.1'], ['/192.0.2.1']])
 })
 
-t.test('goes on without an answer at the deadline, each connection at its own', async (t) => {
-  const { clock, onDemand, connect, found } = start()
+t.test('rule 15: has no answer at the deadline, and asks again for the next connection', async (t) => {
+  const { clock, onDemand, asked, unsubscribed, connect, found } = start()
+  const early = connect('10.1.0.1:80')
+  clock.advance(1_000)
+  const late = connect('10.1.0.2:80')
+  clock.advance(ANSWER_DEADLINE_MS - 1_000)
+  t.strictSame([early, late], [{ calls: 1, isKnown: false }, { calls: 0 }])
+  clock.advance(1_000)
+  t.strictSame(late, { calls: 1, isKnown: false })
+  t.match(onDemand.readings, { pending: 0, unknown: 0, timedOut: 2 })
+  t.strictSame(unsubscribed, [['/10.1.0.1'], ['/10.1.0.2']], 'nothing is kept of what has no answer')
+  const again = connect('10.1.0.1:80')
+  t.strictSame(asked.at(-1), ['/10.1.0.1'])
+  found(POD, '/10.1.0.1')
+  t.strictSame(again, { calls: 1, isKnown: true })
+  t.equal(clock.pendingTimers, 0)
+})
+
+t.test('goes on without an answer where plain text is permitted to all', async (t) => {
+  const { clock, onDemand, connect, found } = start({ passesUnanswered: true })
   const early = connect('10.1.0.1:80')
   clock.advance(1_000)
   const late = connect('10.1.0.2:80')
@@ -101,7 +122,13 @@ t.test('goes on without an answer at the deadline, each connection at its own', 
   clock.advance(1)
   t.strictSame([early.calls, late.calls], [1, 0])
   clock.advance(1_000)
-  t.strictSame([early.calls, late.calls], [1, 1])
+  t.strictSame(
+    [early, late],
+    [
+      { calls: 1, isKnown: true },
+      { calls: 1, isKnown: true },
+    ],
+  )
   t.match(onDemand.readings, { pending: 0, unknown: 2, timedOut: 2 })
   t.equal(connect('10.1.0.1:80').calls, 1, 'the next one does not wait again')
   found(POD, '/10.1.0.1')
@@ -160,16 +187,16 @@ t.test('remembers a bounded number of unknown addresses, those that are used', a
   t.equal(connect('192.0.2.1:80').calls, 1)
 })
 
-t.test('waits for a bounded number of addresses; what is over it is taken for unknown', async (t) => {
+t.test('waits for a bounded number of addresses; what is over it has no answer', async (t) => {
   const { onDemand, asked, connect } = start({ maxPending: 1 })
   connect('192.0.2.1:80')
-  t.equal(connect('192.0.2.2:80').calls, 1)
+  t.strictSame(connect('192.0.2.2:80'), { calls: 1, isKnown: false })
   t.strictSame(asked, [['/192.0.2.1']])
   t.match(onDemand.readings, { pending: 1, overflowed: 1 })
   onDemand.close()
 })
 
-t.test('lets everybody go on when it is closed', async (t) => {
+t.test('keeps nobody waiting when it is closed', async (t) => {
   const { clock, onDemand, connect } = start()
   const connection = connect('192.0.2.1:80')
   onDemand.close()
@@ -189,7 +216,7 @@ t.test(
         unsubscribe: () => undefined,
         isKnown: (ip) => store.snapshot.workloadIndex.at({ network: '', ip }) !== undefined,
       },
-      { network: '' },
+      { network: '', passesUnanswered: false },
     )
     const sink = ambientSink(store, {
       answered: (answer) => {
