@@ -93,6 +93,19 @@ if (requireNamespaces(t)) {
       }
     })
 
+    await t.test('where addresses are asked for on demand', async (t) => {
+      await startNodeProxy(t, lab, { XDS_ON_DEMAND: 'true' })
+      t.notOk(uidOf(FIRST_POD) in (await knownWorkloads(nodeHost)), 'pods of other nodes are not known yet')
+      for (const family of FAMILIES) {
+        const host = PLAIN_POD.addresses[family]
+        t.equal(await answererOf(clientHost, host), host, 'the connection waits for the answer')
+        const refused = FIRST_POD.addresses[family]
+        t.equal(await answererOf(clientHost, refused), 'rst', 'rule 15: what is learnt is heeded at once')
+      }
+      t.ok(uidOf(FIRST_POD) in (await knownWorkloads(nodeHost)))
+      t.ok(uidOf(PLAIN_POD) in (await knownWorkloads(nodeHost)))
+    })
+
     await cluster.deletePod(PLAIN_POD)
 
     await t.test('where plain text is permitted', async (t) => {
