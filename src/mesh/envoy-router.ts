@@ -19,7 +19,7 @@ import { serviceKey } from './workload.ts'
 
 import type { IpAddress, SocketAddress } from '../core/address.ts'
 import type { Cluster } from './cluster.ts'
-import type { ForwardingChain, Listener, TcpProxy } from './listener.ts'
+import type { FilterChain, ForwardingChain, Listener, TcpProxy } from './listener.ts'
 import type {
   ConnectionSettings,
   RejectReason,
@@ -72,7 +72,7 @@ export class EnvoyRouter implements Router {
   plan(facts: RouteFacts): RoutePlan {
     const snapshot = this.#store.snapshot
     const listener = this.#listenerFor(facts, snapshot)
-    const chain = matchFilterChain(listener, facts)
+    const chain = chainOf(listener, facts)
     const isRefused = chain !== undefined && 'refusal' in chain
     const byService = isRefused ? undefined : this.#routeByService(listener, facts, snapshot)
     if (byService !== undefined) return { choices: [{ weight: 1, route: byService }] }
@@ -194,6 +194,16 @@ export class EnvoyRouter implements Router {
     }
     return labels
   }
+}
+
+/**
+ * The chain of a connection. One for HTTP whose policies deny counts for whatever may be HTTP, because nobody looks into a
+ * connection and the chain for the rest would be a way around them (rule 15).
+ */
+function chainOf(listener: Listener, facts: RouteFacts): FilterChain | undefined {
+  const http = matchHttpChain(listener, facts)
+  const isDenied = http !== undefined && 'refusal' in http && http.refusal.reason === 'policy_denied'
+  return isDenied ? http : matchFilterChain(listener, facts)
 }
 
 function settingsOf(listener: Listener, tcpProxy: TcpProxy): ConnectionSettings {

@@ -155,3 +155,16 @@ t.test('follows names and clusters as they come and go', (t) => {
   t.equal(outcome('10.96.0.1:80'), asWanted)
   t.end()
 })
+
+t.test('rule 15: a policy on HTTP that cannot be evaluated denies what may be HTTP', (t) => {
+  const refusing = (reason: 'policy_denied' | 'mtls_required'): FilterChain => ({
+    name: 'http',
+    match: inspectedHttp.match,
+    refusal: { reason, detail: 'jwt_authn' },
+  })
+  const denied = start(httpListener([plainRest, refusing('policy_denied')]), webOf(PLAIN))
+  t.equal(denied.outcome('192.0.2.7:80'), 'policy_denied: jwt_authn')
+  const other = start(httpListener([plainRest, refusing('mtls_required')]), webOf(PLAIN))
+  t.equal(other.outcome('192.0.2.7:80'), 'PassthroughCluster: 192.0.2.7:80', 'only of policies')
+  t.end()
+})
