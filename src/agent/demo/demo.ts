@@ -1,5 +1,5 @@
 /**
- * The embedded mesh: tcp-echo in dual-stack, ipv4 and ipv6, the agent on examples/demo/twinstack.yaml, and the seed's
+ * The embedded mesh: tcp-echo in dual-stack, ipv4 and ipv6, the agent on examples/demo/twinstack.yaml, and Istio's
  * calls over both families as a table. Needs no root and no network.
  */
 import path from 'node:path'
