@@ -80,11 +80,6 @@ export function readCredentialSettings(reader: SettingsReader, env: Environment)
   return { token: readToken(reader), headers: readHeaders(reader, env) }
 }
 
-/** The address as people write it: `https://istiod.istio-system.svc:15012`. */
-export function formatTarget({ host, port, isTls }: Pick<ControlPlane, 'host' | 'port' | 'isTls'>): string {
-  return `${isTls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${port}`
-}
-
 /** As ztunnel: an address without a scheme is one of TLS. */
 function parseTarget(text: string): Pick<ControlPlane, 'host' | 'port' | 'isTls'> | undefined {
   const hasScheme = /^[a-z]+:\/\//i.test(text)

@@ -1,6 +1,5 @@
 import t from 'tap'
 
-import { formatTarget } from '../../../src/agent/settings/control-plane-settings.ts'
 import { readSettings } from '../../../src/agent/settings/settings.ts'
 
 import type {
@@ -17,6 +16,11 @@ function controlPlaneOf(env: Environment): ControlPlane {
   const { source } = result.value
   if (source.kind !== 'control-plane') throw new Error(`the source is ${source.kind}`)
   return source.controlPlane
+}
+
+/** The address as people write it: `https://istiod.istio-system.svc:15012`. */
+function formatTarget({ host, port, isTls }: ControlPlane): string {
+  return `${isTls ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${port}`
 }
 
 function credentialsOf(env: Environment): ControlPlaneCredentials {
