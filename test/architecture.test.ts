@@ -23,9 +23,10 @@ const LAYERS = [
       'protobufjs/minimal.js',
     ],
   },
+  { folder: 'zds-client', folders: ['core', 'mesh'], packages: ['protobufjs/minimal.js'] },
   {
     folder: 'agent',
-    folders: ['core', 'mesh', 'proxy', 'proxy/linux', 'xds-client'],
+    folders: ['core', 'mesh', 'proxy', 'proxy/linux', 'xds-client', 'zds-client'],
     packages: ['pino', 'prom-client', 'yaml'],
   },
 ] as const

@@ -5,9 +5,11 @@
  * https://github.com/torvalds/linux/tree/master/include/uapi
  */
 
+export const AF_UNIX = 1
 export const AF_INET = 2
 export const AF_INET6 = 10
 export const SOCK_STREAM = 1
+export const SOCK_SEQPACKET = 5
 export const SOCK_NONBLOCK = 0o4000
 export const SOCK_CLOEXEC = 0o2000000
 export const SHUT_WR = 1
@@ -24,6 +26,7 @@ export const SO_KEEPALIVE = 9
 export const SO_LINGER = 13
 export const SO_REUSEPORT = 15
 export const SO_MARK = 36
+export const SO_ATTACH_REUSEPORT_CBPF = 51
 
 export const IP_FREEBIND = 15
 export const IP_TRANSPARENT = 19
@@ -48,6 +51,8 @@ export const EPOLLOUT = 0x4
 export const EPOLLERR = 0x8
 export const EPOLLHUP = 0x10
 export const EPOLLRDHUP = 0x2000
+/** Of several that wait for one descriptor, not all are woken. */
+export const EPOLLEXCLUSIVE = 0x10000000
 export const EPOLLET = 0x80000000
 
 /** MSG_DONTWAIT | MSG_NOSIGNAL: a send never blocks and never raises SIGPIPE. */
@@ -55,6 +60,15 @@ export const SEND_FLAGS = 0x4040
 /** SPLICE_F_MOVE | SPLICE_F_NONBLOCK */
 export const SPLICE_FLAGS = 0x3
 export const F_SETPIPE_SZ = 1031
+
+/** What setns(2) is to expect of a descriptor: a network namespace. */
+export const CLONE_NEWNET = 0x40000000
+
+/** unix(7): descriptors that come with a message. */
+export const SCM_RIGHTS = 1
+export const MSG_CTRUNC = 0x8
+export const MSG_TRUNC = 0x20
+export const MSG_CMSG_CLOEXEC = 0x40000000
 
 /** struct sockaddr_in6; struct sockaddr_in has 16. */
 export const SOCKADDR_BYTES = 28

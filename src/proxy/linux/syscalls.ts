@@ -41,6 +41,11 @@ export interface Syscalls {
   readonly eventfd: (initial: number, flags: number) => number
   readonly read: (fd: number, buffer: Pointer, length: number) => number
   readonly write: (fd: number, buffer: Pointer, length: number) => number
+  /** Moves the calling thread, and nothing else of the process, into a namespace. */
+  readonly setns: (fd: number, kind: number) => number
+  /** `message` is a struct msghdr, as in `recvmsg`. */
+  readonly sendmsg: (fd: number, message: Pointer, flags: number) => number
+  readonly recvmsg: (fd: number, message: Pointer, flags: number) => number
   readonly if_nametoindex: (name: string) => number
   readonly if_indextoname: (index: number, name: Pointer) => Pointer
   /** The number of the last failure in this thread; to be read at once, whoever fails next writes over it. */
@@ -77,6 +82,9 @@ const SIGNATURES = {
   eventfd: 'int eventfd(uint32_t, int)',
   read: 'int read(int, uintptr_t, size_t)',
   write: 'int write(int, uintptr_t, size_t)',
+  setns: 'int setns(int, int)',
+  sendmsg: 'int sendmsg(int, uintptr_t, int)',
+  recvmsg: 'int recvmsg(int, uintptr_t, int)',
   if_nametoindex: 'uint32_t if_nametoindex(const char *)',
   if_indextoname: 'uintptr_t if_indextoname(uint32_t, uintptr_t)',
 } as const

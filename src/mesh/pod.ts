@@ -1,0 +1,10 @@
+/** A pod of this node whose connections are captured inside its own network namespace, as istio-cni names it. */
+
+/** Who a pod is. Its workload in the mesh is found by this, never by an address that a connection shows. */
+export interface Pod {
+  /** The UID that Kubernetes gave it; not the uid of its workload. */
+  readonly uid: string
+  readonly name: string
+  readonly namespace: string
+  readonly serviceAccount: string
+}

@@ -1,0 +1,22 @@
+/** Whoever serves the pods of the node. The ZDS client tells it of them, in the order in which istio-cni does. */
+import type { Pod } from '../mesh/pod.ts'
+
+/** How it went to take a pod in; `problem` is a short sentence for the operator of istio-cni. */
+export type PodOutcome = { readonly ok: true } | { readonly ok: false; readonly problem: string }
+
+export interface PodSink {
+  /**
+   * Serves a pod from now on. Takes the descriptor over and closes it, once, whatever the outcome. A pod that is served
+   * already in the same network namespace stays as it is; in another one, the new takes the place of the old. Resolves when
+   * its listeners are open, or with what kept them from it. Never rejects.
+   *
+   * @param namespace a descriptor that should be of a network namespace; it has not been looked at
+   */
+  add(pod: Pod, namespace: number): Promise<PodOutcome>
+  /** True when the pod is served: istio-cni has no descriptor of its namespace and asks to go on with what is there. */
+  has(uid: string): boolean
+  /** Ends everything of a pod. Resolves when nothing of it is left; false when it was not served. Never rejects. */
+  remove(uid: string): Promise<boolean>
+  /** A whole snapshot has been sent: ends every pod that is not in it. */
+  retain(uids: ReadonlySet<string>): void
+}
