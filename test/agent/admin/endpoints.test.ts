@@ -97,7 +97,7 @@ t.test('serves metrics under both paths that scrapers use', async (t) => {
 
 t.test("is ready when every task has ended, in ztunnel's words until then", async (t) => {
   const readiness = new Readiness()
-  const routes = readinessRoutes({ readiness, listeners: () => [] })
+  const routes = readinessRoutes({ pods: () => undefined, readiness, listeners: () => [] })
   const ends = ['state manager', 'proxy'].map((task) => readiness.begin(task))
   t.strictSame(await ask(routes, 'GET', '/healthz/ready'), {
     status: 500,
@@ -119,7 +119,7 @@ t.test('rule 2: lists listeners per family, and stays ready without a family', a
 t.test('is not ready without a family that the operator requires', async (t) => {
   let listeners: readonly ListenerAddressStatus[] = [WEB4, WEB6]
   const readiness = new Readiness([requiredFamiliesCheck(['ipv4', 'ipv6'], () => listeners)])
-  const routes = readinessRoutes({ readiness, listeners: () => listeners })
+  const routes = readinessRoutes({ pods: () => undefined, readiness, listeners: () => listeners })
   t.match(await ask(routes, 'GET', '/healthz/ready'), {
     status: 500,
     body: 'not ready, pending: family ipv6\n',
