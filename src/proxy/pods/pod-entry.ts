@@ -67,6 +67,7 @@ export interface PodEntryEvents {
   gaveUp(problem: string): void
 }
 
+const REMOVED: PodOutcome = { ok: false, problem: 'the pod was removed meanwhile' }
 const NOT_TRIED: PodSocket = { kind: 'failed', code: 'internal', message: 'not tried yet' }
 
 export class PodEntry {
@@ -156,6 +157,7 @@ export class PodEntry {
   }
 
   async #open(): Promise<PodOutcome> {
+    if (this.#isClosed) return REMOVED
     this.#timer?.cancel()
     const missing = this.#sockets.flatMap(({ kind }, place) => (kind === 'bound' ? [] : [place]))
     const result = await this.#deps.opener.open(
@@ -164,7 +166,7 @@ export class PodEntry {
     )
     if (this.#isClosed) {
       if (result.ok) for (const socket of result.value.sockets) this.#discard(socket)
-      return { ok: false, problem: 'the pod was removed meanwhile' }
+      return REMOVED
     }
     if (!result.ok) return this.#failed(result.problem)
     const { addresses, sockets } = result.value

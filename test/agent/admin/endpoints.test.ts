@@ -109,7 +109,11 @@ t.test("is ready when every task has ended, in ztunnel's words until then", asyn
 })
 
 t.test('rule 2: lists listeners per family, and stays ready without a family', async (t) => {
-  const routes = readinessRoutes({ readiness: new Readiness(), listeners: () => [WEB4, WEB6] })
+  const routes = readinessRoutes({
+    pods: () => undefined,
+    readiness: new Readiness(),
+    listeners: () => [WEB4, WEB6],
+  })
   t.strictSame(await ask(routes, 'GET', '/readyz'), {
     status: 200,
     body: 'ready\nlisteners\n  web ipv4 0.0.0.0:80 bound\n  web ipv6 [::]:80 absent: cannot listen on [::]:80: EAFNOSUPPORT\n',
