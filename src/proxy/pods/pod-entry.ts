@@ -135,6 +135,7 @@ export class PodEntry {
 
   /** Opens what is not open yet, now. Resolves with how it went; never rejects. */
   open(): Promise<PodOutcome> {
+    if (this.#isClosed) return Promise.resolve(REMOVED)
     this.#opening ??= this.#open().finally(() => {
       this.#opening = undefined
     })
@@ -157,7 +158,6 @@ export class PodEntry {
   }
 
   async #open(): Promise<PodOutcome> {
-    if (this.#isClosed) return REMOVED
     this.#timer?.cancel()
     const missing = this.#sockets.flatMap(({ kind }, place) => (kind === 'bound' ? [] : [place]))
     const result = await this.#deps.opener.open(
