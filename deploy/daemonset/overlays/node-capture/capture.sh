@@ -21,13 +21,22 @@ cidr() {
   esac
 }
 
+# families CIDR,...: the families that the pods have.
+families() {
+  found=
+  case $1 in *.*) found=ipv4 ;; esac
+  case $1 in *:*) found=${found:+$found,}ipv6 ;; esac
+  echo "$found"
+}
+
 case ${1-} in
   install)
     pods=$(node "$here/pod-cidrs.mjs" "$account")
     # Pods that run the cluster must reach the API server while there is no agent.
-    set -- --pod-cidrs "$pods" \
-      --exclude-cidrs "$(cidr "$KUBERNETES_SERVICE_HOST")${TWINSTACK_EXCLUDE_CIDRS:+,$TWINSTACK_EXCLUDE_CIDRS}"
-    if [ -n "${TWINSTACK_EXCLUDE_PORTS-}" ]; then set -- "$@" --exclude-ports "$TWINSTACK_EXCLUDE_PORTS"; fi
+    set -- --pod-cidrs "$pods" --families "$(families "$pods")" \
+      --exclude-cidrs "$(cidr "$KUBERNETES_SERVICE_HOST")${TWINSTACK_EXCLUDE_CIDRS:+,$TWINSTACK_EXCLUDE_CIDRS}" \
+      --exclude-ports "${TWINSTACK_EXCLUDE_PORTS-}"
+    if [ "${TWINSTACK_REDIRECT_TO_NODE-}" = true ]; then set -- "$@" --node-ips "$NODE_IPS"; fi
     write "$@"
     sh "$scratch/routes.sh"
     nft -f "$scratch/rules.nft"
