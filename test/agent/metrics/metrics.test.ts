@@ -31,6 +31,7 @@ const CAPABILITIES: MetricsDeps['engine']['capabilities'] = {
   socketOptions: NOT_HERE,
   userTimeout: NOT_HERE,
   splice: NOT_HERE,
+  networkNamespaces: NOT_HERE,
 }
 
 function bench(parts: Partial<MetricsDeps> = {}): {
