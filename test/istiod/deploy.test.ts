@@ -6,6 +6,7 @@ import { promisify } from 'node:util'
 
 import t from 'tap'
 
+import { FAMILIES } from '../../src/core/family.ts'
 import { DEPLOY_FOLDER, NODE_CAPTURE, fieldOf, podOf } from '../deploy/manifests.ts'
 import { createNamespace, requireNamespaces } from '../fixtures/namespaces.ts'
 import { MAIN_PATH } from '../fixtures/program.ts'
@@ -191,6 +192,8 @@ if (requireNamespaces(t)) {
       await createNode(controlPlane, NODE.name, NODE.podCidrs)
       await createNode(controlPlane, 'worker-2', [])
       const folder = await captureFiles(t, controlPlane)
+      const routing = (): string => control.run('ip', '-4', 'rule') + control.run('ip', '-6', 'rule')
+      const before = routing()
       await t.rejects(capture(control, folder, 'install', 'worker-2'), {
         message: /the node worker-2 has no spec\.podCIDRs/,
       })
@@ -200,11 +203,16 @@ if (requireNamespaces(t)) {
       t.match(await capture(control, folder, 'install'), NODE.podCidrs.join(','))
       const rules = control.run('nft', 'list', 'ruleset')
       for (const part of [...NODE.podCidrs, ':15001', ':15006', '15012']) t.match(rules, part)
+      const added = routing()
+        .split('\n')
+        .filter((line) => !before.includes(line))
+      t.equal(added.length, FAMILIES.length, 'answers find their way in each family')
       await capture(control, folder, 'install')
       t.equal(control.run('nft', 'list', 'ruleset'), rules, 'a second time changes nothing')
       await capture(control, folder, 'remove')
       await capture(control, folder, 'remove')
       t.equal(control.run('nft', 'list', 'ruleset').trim(), '', 'nothing is left')
+      t.equal(routing(), before)
     })
   })
 }
