@@ -157,6 +157,11 @@ t.test('each capability names code that needs it', async (t) => {
       }
     }
   }
+  const explained = [...textAt('docs/DEPLOY.md').matchAll(/^\| ([A-Z_]+) \| .* \| (.*) \|$/gm)]
+  for (const { name, needs } of capabilitiesIn(`${BASE}/daemonset.yaml`)) {
+    const [, , where = ''] = explained.find(([, capability]) => capability === name) ?? []
+    for (const { file } of needs) t.match(where, file, `docs/DEPLOY.md explains ${name}`)
+  }
   t.match(AGENT['securityContext'], {
     runAsUser: 0,
     readOnlyRootFilesystem: true,

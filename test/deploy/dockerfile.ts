@@ -64,7 +64,7 @@ export interface BuildOptions {
   /** Gets a folder for each stage. */
   readonly target: string
   /** For the commands. */
-  readonly env: Readonly<Record<string, string>>
+  readonly env: Readonly<Record<string, string | undefined>>
 }
 
 /** Runs stages in order and gives the folder that is the root of the last one. */

@@ -7,7 +7,9 @@ import { promisify } from 'node:util'
 import t from 'tap'
 
 import { FAMILIES } from '../../src/core/family.ts'
-import { DEPLOY_FOLDER, NODE_CAPTURE, fieldOf, podOf } from '../deploy/manifests.ts'
+import { VERSION } from '../../src/agent/version.ts'
+import { DEPLOY_FOLDER, NODE_CAPTURE, agentOf, fieldOf, named, podOf, textAt } from '../deploy/manifests.ts'
+import { arrayOf } from '../fixtures/json.ts'
 import { createNamespace, requireNamespaces } from '../fixtures/namespaces.ts'
 import { MAIN_PATH } from '../fixtures/program.ts'
 import { ControlPlane } from './control-plane.ts'
@@ -64,11 +66,12 @@ async function podFrom(controlPlane: ControlPlane, folder: string): Promise<stri
   })
 }
 
-/** A folder with an own overlay: the base and further lines. */
-function ownOverlay(t: Test, lines: string): string {
+/** A folder with the kustomization that docs/DEPLOY.md shows. */
+function documentedOverlay(t: Test): string {
+  const [, yaml = ''] = /```yaml\n(.*?)```/s.exec(textAt('docs/DEPLOY.md')) ?? []
   const folder = t.testdir({ 'kustomization.yaml': '' })
-  const base = path.relative(folder, `${DEPLOY_FOLDER}/base`)
-  const text = `apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [${base}]\n${lines}`
+  const deploy = path.relative(folder, DEPLOY_FOLDER)
+  const text = yaml.replaceAll(`../twinstack/${DEPLOY_FOLDER}`, deploy)
   writeFileSync(path.join(folder, 'kustomization.yaml'), text)
   return folder
 }
@@ -169,23 +172,27 @@ if (requireNamespaces(t)) {
       }
     })
 
-    await t.test('takes the components, with the CRD of the Prometheus operator', async (t) => {
-      const { podMonitorCrd } = binaries
-      if (!t.ok(existsSync(podMonitorCrd), `${podMonitorCrd} is there, else run 'npm run istiod:build'`))
-        return
-      await controlPlane.kubectl(['create', '--filename', podMonitorCrd])
-      const crd = 'customresourcedefinition/podmonitors.monitoring.coreos.com'
-      await controlPlane.kubectl(['wait', '--for=condition=established', '--timeout=20s', crd])
-      const component = (name: string): string =>
-        path.relative(t.testdirName, path.resolve(DEPLOY_FOLDER, 'components', name))
-      const lines = `components: [${component('pod-monitor')}, ${component('network-policy')}]\n`
-      t.strictSame(await dryRun(controlPlane, ownOverlay(t, lines)), [
-        ...base.slice(0, 1),
-        'networkpolicy.networking.k8s.io/ztunnel created (server dry run)',
-        'podmonitor.monitoring.coreos.com/ztunnel created (server dry run)',
-        ...base.slice(1),
-      ])
-    })
+    await t.test(
+      'takes the kustomization of docs/DEPLOY.md, with the CRD of the Prometheus operator',
+      async (t) => {
+        const { podMonitorCrd } = binaries
+        if (!t.ok(existsSync(podMonitorCrd), `${podMonitorCrd} is there, else run 'npm run istiod:build'`))
+          return
+        await controlPlane.kubectl(['create', '--filename', podMonitorCrd])
+        const crd = 'customresourcedefinition/podmonitors.monitoring.coreos.com'
+        await controlPlane.kubectl(['wait', '--for=condition=established', '--timeout=20s', crd])
+        const folder = documentedOverlay(t)
+        t.strictSame(await dryRun(controlPlane, folder), [
+          ...base.slice(0, 1),
+          'networkpolicy.networking.k8s.io/ztunnel created (server dry run)',
+          'podmonitor.monitoring.coreos.com/ztunnel created (server dry run)',
+          ...base.slice(1),
+        ])
+        const agent = agentOf(await daemonSetOf(controlPlane, folder))
+        t.equal(agent['image'], `registry.example/twinstack:${VERSION}`)
+        t.ok(named(arrayOf(agent, 'env'), 'TWINSTACK_ALLOW_PLAINTEXT'))
+      },
+    )
 
     await t.test('tells the overlay the pod CIDRs of its node, which the rules then have', async (t) => {
       await controlPlane.kubectl(['apply', '--kustomize', NODE_CAPTURE])
