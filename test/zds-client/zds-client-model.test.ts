@@ -299,12 +299,15 @@ const steps: fc.Arbitrary<readonly Step[]> = fc.array(
   fc.oneof(
     {
       weight: 4,
-      arbitrary: fc.record({ do: fc.constant('tell' as const), news: fc.array(news, { maxLength: 5 }) }),
+      arbitrary: fc.record({
+        do: fc.constant('tell' as const),
+        news: fc.array(news, { maxLength: 5, size: 'max' }),
+      }),
     },
     fc.record({ do: fc.constant('hang' as const), news }),
     fc.record({
       do: fc.constant('drop' as const),
-      news: fc.array(news, { maxLength: 3 }),
+      news: fc.array(news, { maxLength: 3, size: 'max' }),
       isSlow: fc.boolean(),
     }),
     fc.record({ do: fc.constant('refuse' as const) }),
@@ -318,7 +321,7 @@ const steps: fc.Arbitrary<readonly Step[]> = fc.array(
       }),
     },
   ),
-  { maxLength: 20 },
+  { maxLength: 30, size: 'max' },
 )
 
 t.test('ends with the pods of the server through any history, every message answered in order', async () => {

@@ -86,7 +86,9 @@ t.test('does not retain whom a snapshot deletes again', async (t) => {
   exchange(session, addOf('a'))
   exchange(session, keepOf('b'))
   exchange(session, deleteOf('a'), 'it takes too long')
-  t.strictSame(retained(exchange(session, SNAPSHOT_SENT).task), ['b'])
+  exchange(session, packetOf(deleteOf('c'), { descriptors: [FD] }))
+  exchange(session, deleteOf(''))
+  t.strictSame(retained(exchange(session, SNAPSHOT_SENT).task), ['b'], 'a bad delete names nobody either')
 })
 
 t.test('takes nobody for gone when a message of the snapshot may have been about anybody', async (t) => {

@@ -2,9 +2,10 @@
  * What Linux does for captured pods, from the main thread: sockets in their network namespaces, and the socket of istio-cni.
  * A thread of its own does the work (pod-thread.ts); it is started with the first request, and again when it has died.
  */
-import { readlinkSync } from 'node:fs'
+import { fstatSync, readlinkSync } from 'node:fs'
 
 import { errorMessage } from '../../core/errors.ts'
+import { CLONE_NEWNET, NS_GET_NSTYPE } from '../../proxy/linux/constants.ts'
 import { startNativeThread } from './native-thread.ts'
 
 import type { Logger } from '../../core/logger.ts'
@@ -53,13 +54,10 @@ export class LinuxPods implements PodSocketOpener, ZdsTransport {
   }
 
   identify(fd: number): DescriptorKind {
-    let what: string
-    try {
-      what = readlinkSync(`/proc/self/fd/${fd}`)
-    } catch (error) {
-      what = errorMessage(error)
-    }
-    return /^net:\[\d+\]$/.test(what) ? { isNamespace: true, identity: what } : { isNamespace: false, what }
+    if (this.#deps.syscalls.ioctl(fd, NS_GET_NSTYPE, 0) !== CLONE_NEWNET)
+      return { isNamespace: false, what: describeDescriptor(fd) }
+    const { dev, ino } = fstatSync(fd, { bigint: true })
+    return { isNamespace: true, identity: `${dev}:${ino}` }
   }
 
   open(namespace: number, wanted: readonly WantedSocket[]): Promise<OpenResult> {
@@ -184,5 +182,14 @@ export class LinuxPods implements PodSocketOpener, ZdsTransport {
     this.#channels.clear()
     for (const events of channels) events.closed(THREAD_DIED)
     this.#ended?.()
+  }
+}
+
+/** A path, or `socket:[4711]`. */
+function describeDescriptor(fd: number): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`)
+  } catch (error) {
+    return errorMessage(error)
   }
 }

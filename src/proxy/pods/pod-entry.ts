@@ -67,6 +67,7 @@ export interface PodEntryEvents {
   gaveUp(problem: string): void
 }
 
+const REMOVED: PodOutcome = { ok: false, problem: 'the pod was removed meanwhile' }
 const NOT_TRIED: PodSocket = { kind: 'failed', code: 'internal', message: 'not tried yet' }
 
 export class PodEntry {
@@ -134,6 +135,7 @@ export class PodEntry {
 
   /** Opens what is not open yet, now. Resolves with how it went; never rejects. */
   open(): Promise<PodOutcome> {
+    if (this.#isClosed) return Promise.resolve(REMOVED)
     this.#opening ??= this.#open().finally(() => {
       this.#opening = undefined
     })
@@ -164,7 +166,7 @@ export class PodEntry {
     )
     if (this.#isClosed) {
       if (result.ok) for (const socket of result.value.sockets) this.#discard(socket)
-      return { ok: false, problem: 'the pod was removed meanwhile' }
+      return REMOVED
     }
     if (!result.ok) return this.#failed(result.problem)
     const { addresses, sockets } = result.value

@@ -101,7 +101,6 @@ export class PodSet {
       opener.close(namespace)
       return before.status.state === 'up' ? { ok: true } : before.open()
     }
-    if (before !== undefined) await this.#remove(before)
     const entry: PodEntry = new PodEntry(
       this.#deps,
       { pod, namespace: { id: ++this.#lastNamespace, fd: namespace }, identity, wanted: this.#wanted },
@@ -117,8 +116,10 @@ export class PodSet {
         },
       },
     )
+    // At once, so that a removal which comes meanwhile finds it.
     this.#entries.set(pod.uid, entry)
     this.#started++
+    if (before !== undefined) await this.#end(before)
     return entry.open()
   }
 
@@ -196,9 +197,15 @@ export class PodSet {
   }
 
   async #remove(entry: PodEntry): Promise<void> {
+    const { uid } = entry.pod
+    if (this.#entries.get(uid) !== entry) return
+    this.#entries.delete(uid)
+    await this.#end(entry)
+  }
+
+  /** Ends what is in the map no more. */
+  async #end(entry: PodEntry): Promise<void> {
     const { pod, namespace } = entry
-    if (this.#entries.get(pod.uid) !== entry) return
-    this.#entries.delete(pod.uid)
     this.#stopped++
     await entry.stop()
     await this.#askToRelease({ kind: 'pod-gone', namespace: namespace.id })

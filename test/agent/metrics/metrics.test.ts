@@ -47,6 +47,7 @@ function bench(parts: Partial<MetricsDeps> = {}): {
       workloads,
       refresh: () => Promise.resolve(),
       unhealthyEndpoints: () => ({ ipv4: 0, ipv6: 3 }),
+      pods: () => undefined,
       source: () => ({
         isConnected: true,
         messages: [{ type: 'listener', result: 'accepted', count: 4 }],

@@ -1,0 +1,91 @@
+/** Istio's tcp-echo in a lab of pods, before anything is captured: the ground that the agent's tests stand on. */
+import t from 'tap'
+
+import { FAMILIES } from '../../src/core/family.ts'
+import { requireNamespaces } from '../fixtures/namespaces.ts'
+import { ambientStore } from '../fixtures/ambient-mesh.ts'
+import { hostnameOf, meshNames, podMeshText, workloadUid } from '../fixtures/pod-mesh.ts'
+import { nc } from '../fixtures/pod-programs.ts'
+import { ECHO_SERVICES, echoVip, startTcpEchoScenario } from '../fixtures/tcp-echo-scenario.ts'
+
+if (requireNamespaces(t, ['nc'])) {
+  t.test('tcp-echo in three namespaces', async (t) => {
+    const { lab, sleep, mesh, meshText } = await startTcpEchoScenario(t)
+
+    await t.test(
+      'the client reaches each pod by its address, and the headless services by name',
+      async (t) => {
+        const pods = lab.pods.filter((pod) => pod !== sleep)
+        const hosts = [
+          ...pods.flatMap((pod) => FAMILIES.map((family) => pod.address(family))),
+          ...ECHO_SERVICES.filter(({ name }) => name === 'tcp-echo-headless').map(hostnameOf),
+        ]
+        t.equal(hosts.length, 15)
+        await Promise.all(
+          hosts.map(async (host) => {
+            const { stdout } = await nc(sleep.network, ['-N', '-w', 3, host, 9_000], 'dualstack')
+            t.equal(stdout, 'hello dualstack\n', host)
+          }),
+        )
+      },
+    )
+
+    await t.test('the addresses of services lead out of the pod and end at the node', async (t) => {
+      for (const family of FAMILIES) {
+        const vip = echoVip('dual-stack', family) ?? ''
+        t.match(sleep.network.run('ip', 'route', 'get', vip), / dev eth0 /)
+        const { code, stderr } = await nc(sleep.network, ['-v', '-w', 3, vip, 9_000], '')
+        t.equal(code, 1)
+        t.match(stderr, /unreachable|No route/)
+      }
+      t.equal(echoVip('ipv4', 'ipv6'), undefined)
+    })
+
+    await t.test('the mesh file is a mesh that the agent takes', async (t) => {
+      const { service, policy, workload } = ambientStore(JSON.parse(meshText)).snapshot
+      t.equal(workload.size, 7)
+      t.equal(service.size, 6)
+      t.equal(policy.size, 0)
+      const denied = {
+        ...mesh,
+        hbonePods: ['dual-stack/tcp-echo-0'],
+        policies: [
+          {
+            namespace: 'dual-stack',
+            name: 'deny',
+            action: 'Deny',
+            rules: [[[{ sourceIps: ['10.0.0.0/8'] }]]],
+            pods: ['dual-stack/tcp-echo-1'],
+          },
+        ],
+      } as const
+      const snapshot = ambientStore(JSON.parse(podMeshText(denied))).snapshot
+      const far = lab.pod('dual-stack/tcp-echo-1')
+      t.match(snapshot.workload.get(workloadUid(far)), {
+        node: 'node-1',
+        protocol: 'tcp',
+        authorizationPolicies: ['dual-stack/deny'],
+      })
+      t.match(snapshot.workload.get('Kubernetes//Pod/dual-stack/tcp-echo-0'), { protocol: 'hbone' })
+    })
+
+    await t.test('names are those of the cluster: short ones in the own namespace only', async (t) => {
+      const names = meshNames(mesh, 'ipv4')
+      t.strictSame(
+        names
+          .filter(({ name }) => name.startsWith('tcp-echo.') || name === 'tcp-echo')
+          .map(({ name }) => name),
+        [
+          'tcp-echo.dual-stack',
+          'tcp-echo.dual-stack.svc.cluster.local',
+          'tcp-echo',
+          'tcp-echo.ipv4',
+          'tcp-echo.ipv4.svc.cluster.local',
+          'tcp-echo.ipv6',
+          'tcp-echo.ipv6.svc.cluster.local',
+        ],
+      )
+      t.strictSame(names[0]?.addresses, ['fd00:96::10', '10.96.0.10'], 'IPv6 first, as the service has it')
+    })
+  })
+}
