@@ -115,7 +115,8 @@ t.test("the folder of istio-cni's socket is mounted where the agent looks for it
 t.test('probes, metrics and annotations have the ports and paths that the agent serves', async (t) => {
   const { ports } = settingsOf(ENVIRONMENT)
   t.equal(ports.readiness, defaultOf('TWINSTACK_READINESS_PORT'))
-  const served = readinessRoutes({ readiness: new Readiness(), listeners: () => [] }).map(({ path }) => path)
+  const routes = readinessRoutes({ readiness: new Readiness(), listeners: () => [], pods: () => undefined })
+  const served = routes.map(({ path }) => path)
   for (const probe of ['startupProbe', 'readinessProbe']) {
     const get = fieldOf(AGENT, probe, 'httpGet')
     t.equal(get['port'], ports.readiness, probe)
