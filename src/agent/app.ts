@@ -2,6 +2,8 @@
  * The composition root: builds every part of a running agent from a configuration, starts them in order, and ends them
  * in reverse. The only place that knows all of them.
  */
+import { systemRandom } from '../core/random.ts'
+import { ZdsClient } from '../zds-client/zds-client.ts'
 import { AccessLogWriter, openAccessLogSink } from './access-log/access-log.ts'
 import { AdminViews } from './admin/admin-views.ts'
 import { combineObservers } from './access-log/connection-observers.ts'
@@ -10,15 +12,17 @@ import { Metrics } from './metrics/metrics.ts'
 import { OperatorPorts } from './admin/operator-ports.ts'
 import { ProcessStats } from './metrics/process-stats.ts'
 import { RecordCollector } from './access-log/record-collector.ts'
-import { Readiness, connectionLimitCheck, requiredFamiliesCheck } from './admin/readiness.ts'
+import { Readiness, connectionLimitCheck, podsCheck, requiredFamiliesCheck } from './admin/readiness.ts'
 import { Shutdown } from './shutdown.ts'
 import { VERSION } from './version.ts'
 import { WorkloadMetrics } from './metrics/workload-metrics.ts'
 
 import type { Clock } from '../core/clock.ts'
+import type { Logger } from '../core/logger.ts'
 import type { ConnectionObserver } from '../proxy/connection-record.ts'
 import type { Proxy } from '../proxy/proxy.ts'
 import type { Configuration } from './configuration.ts'
+import type { Settings } from './settings/settings.ts'
 
 /** A running agent. */
 export interface App {
@@ -72,6 +76,11 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
       workloads: workloadMetrics,
       unhealthyEndpoints: () => proxy.unhealthyEndpoints(),
       source: () => feed.read(),
+      pods: () => {
+        const { pods } = proxy
+        if (zds === undefined || pods === undefined) return undefined
+        return { counts: pods.counts, statuses: pods.statuses, zds: zds.status }
+      },
       process: processStats,
       engine,
       workerRestarts: () => proxy.workerRestarts,
@@ -83,18 +92,23 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
       plaintextPermitted: settings.allowPlaintext.length > 0,
     },
   )
+  const zds = zdsClientOf({ clock, logger }, dataPlane, settings)
   const shutdown = new Shutdown({ target: proxy, clock, logger }, { deadlineMs: settings.drainDeadlineMs })
   const { promise: stopped, resolve: finish } = deferred()
   const stop = (requester: string): Promise<void> => shutdown.request(requester).then(finish)
-  const readiness = new Readiness([
+  const readiness: Readiness = new Readiness([
     connectionLimitCheck(() => proxy.descriptorUse),
-    requiredFamiliesCheck(settings.requiredFamilies, () => proxy.listeners),
+    // Whether a pod has a family is nobody else's concern: what counts is the node, where the agent's own ports are.
+    requiredFamiliesCheck(settings.requiredFamilies, () =>
+      zds === undefined ? proxy.listeners : ports.statuses,
+    ),
+    podsCheck(() => zds?.status),
     () => (shutdown.isDraining ? [{ name: 'draining', detail: 'the agent was asked to end' }] : []),
   ])
   const starting = readiness.begin('proxy')
   const configuring = readiness.begin('configuration')
   const views = new AdminViews({ clock, store, proxy, feed }, { settings, mesh, version: VERSION })
-  const ports = new OperatorPorts(
+  const ports: OperatorPorts = new OperatorPorts(
     {
       clock,
       logger,
@@ -108,6 +122,7 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
       scrape: () => metrics.scrape(),
       readiness,
       listeners: () => proxy.listeners,
+      pods: () => proxy.pods?.statuses,
     },
     settings,
   )
@@ -121,6 +136,8 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
   await feed.firstState
   configuring()
   await dataPlane.start()
+  // Pods are taken in when connections can be judged: until then another agent goes on serving them.
+  zds?.start()
   starting()
   return {
     proxy,
@@ -132,12 +149,26 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
     close: async () => {
       await feed.close()
       stopWatching()
+      zds?.close()
       await dataPlane.close()
       await ports.close()
       await accessLog.close()
       processStats.close()
     },
   }
+}
+
+/** The connection to istio-cni; `undefined` where no pods are captured in their network namespaces. */
+function zdsClientOf(
+  deps: { readonly clock: Clock; readonly logger: Logger },
+  { zdsTransport, proxy }: DataPlane,
+  { podCapture }: Settings,
+): ZdsClient | undefined {
+  if (zdsTransport === undefined || proxy.pods === undefined || podCapture === undefined) return undefined
+  return new ZdsClient(
+    { ...deps, random: systemRandom, transport: zdsTransport, sink: proxy.pods },
+    { path: podCapture.socketPath },
+  )
 }
 
 function deferred(): { readonly promise: Promise<void>; readonly resolve: () => void } {

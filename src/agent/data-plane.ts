@@ -4,23 +4,24 @@
  */
 import { availableParallelism } from 'node:os'
 
-import { parseIp, tryParseIp } from '../core/address.ts'
+import { tryParseIp } from '../core/address.ts'
 import { systemRandom } from '../core/random.ts'
 import { AmbientRouter } from '../mesh/ambient-router.ts'
 import { EnvoyRouter } from '../mesh/envoy-router.ts'
 import { DEFAULT_CONNECTION_OPTIONS } from '../proxy/connection-options.ts'
+import { PodDiscovery } from '../proxy/pods/pod-discovery.ts'
 import { DescriptorBudget } from '../proxy/descriptor-budget.ts'
 import { HostRefresher } from '../proxy/dns/host-refresher.ts'
 import { systemResolver } from '../proxy/dns/system-resolver.ts'
 import { ProxyTotals } from '../proxy/proxy-totals.ts'
 import { countOpenDescriptors, readDescriptorLimit } from './metrics/process-stats.ts'
 import { packetMarkOf } from './engine/engine-demands.ts'
+import { captureListeners } from './engine/capture-listeners.ts'
 import { countWorkers } from './settings/worker-count.ts'
 
 import type { IpAddress } from '../core/address.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
-import type { Listener } from '../mesh/listener.ts'
 import type { Router } from '../mesh/router.ts'
 import type { MeshStore } from '../mesh/store.ts'
 import type { ConnectionObserver } from '../proxy/connection-record.ts'
@@ -30,6 +31,7 @@ import type { Engine, EngineProxy } from './engine/engine.ts'
 import type { LoadedMesh } from './source/mesh-file.ts'
 import type { RecordCollector } from './access-log/record-collector.ts'
 import type { Settings } from './settings/settings.ts'
+import type { ZdsTransport } from '../zds-client/zds-transport.ts'
 import type { EnvoyBootstrap } from '../xds-client/resources/bootstrap.ts'
 
 export interface DataPlaneDeps {
@@ -52,6 +54,8 @@ export class DataPlane {
   readonly proxy: Proxy
   readonly #clock: Clock
   readonly #carried: EngineProxy
+  /** The way to istio-cni; absent where no pods are captured in their network namespaces. */
+  readonly zdsTransport: ZdsTransport | undefined
   readonly #refresher: HostRefresher
 
   /** @param mesh what was loaded for the first time; the store may still be empty */
@@ -59,12 +63,15 @@ export class DataPlane {
     const packetMark = packetMarkOf(settings, mesh.dialect, deps.engine.capabilities)
     this.#clock = deps.clock
     this.#refresher = new HostRefresher({ ...deps, resolver: systemResolver })
+    const { router, discovery } = createRouter(deps, settings, mesh)
+    const listeners = mesh.dialect === 'ambient' ? captureListeners(settings, deps.engine.capabilities) : []
     this.#carried = deps.engine.createProxy(
       {
         ...deps,
         totals: this.totals,
         random: systemRandom,
-        router: createRouter(deps.store, settings, mesh),
+        router,
+        ...(discovery !== undefined && { discovery }),
         descriptors: new DescriptorBudget(
           { clock: deps.clock, countOpen: countOpenDescriptors },
           { limit: readDescriptorLimit() ?? Infinity },
@@ -83,12 +90,14 @@ export class DataPlane {
         },
         workers: countWorkers(settings.workers, availableParallelism()),
         accessLog: { target: settings.accessLog, format: settings.logFormat },
+        ...(settings.podCapture !== undefined && {
+          pods: { listeners, reusePort: settings.podCapture.reusePort },
+        }),
       },
     )
     this.proxy = this.#carried.proxy
-    if (mesh.dialect === 'ambient') {
-      deps.store.apply(captureListeners(settings).map((upsert) => ({ kind: 'listener', upsert })))
-    }
+    this.zdsTransport = this.#carried.zdsTransport
+    deps.store.apply(listeners.map((upsert) => ({ kind: 'listener', upsert })))
   }
 
   /** Resolves the names of the mesh, then binds its listeners. Resolves when each address has been tried once. */
@@ -121,35 +130,28 @@ export function instanceIpsOf(bootstrap: EnvoyBootstrap | undefined): readonly I
   return text.split(',').flatMap((part) => tryParseIp(part.trim()) ?? [])
 }
 
-function createRouter(store: MeshStore, settings: Settings, mesh: LoadedMesh): Router {
-  const { instanceIps, network, nodeName } = settings.node
-  if (mesh.dialect === 'ambient') {
-    return new AmbientRouter(
-      { store },
-      {
-        network,
-        plaintextPermitted: settings.allowPlaintext,
-        ...(nodeName !== '' && { localNode: nodeName }),
-      },
-    )
+/** Who decides, and who finds out what has to be known for that. */
+function createRouter(
+  { store, clock, discovery }: DataPlaneDeps,
+  settings: Settings,
+  mesh: LoadedMesh,
+): { readonly router: Router; readonly discovery: Discovery | undefined } {
+  const { instanceIps, network, nodeName, clusterId } = settings.node
+  if (mesh.dialect === 'envoy') {
+    const ownAddresses = instanceIps.length > 0 ? instanceIps : instanceIpsOf(mesh.bootstrap)
+    const router = new EnvoyRouter({ store }, { ownAddresses, plaintextPermitted: settings.allowPlaintext })
+    return { router, discovery }
   }
-  const ownAddresses = instanceIps.length > 0 ? instanceIps : instanceIpsOf(mesh.bootstrap)
-  return new EnvoyRouter({ store }, { ownAddresses, plaintextPermitted: settings.allowPlaintext })
-}
-
-/** What the ambient dialect listens on: redirected connections out of and into the pods of the node. */
-function captureListeners({ ports, preservesSource }: Settings): readonly Listener[] {
-  return (['outbound', 'inbound'] as const).map((direction) => ({
-    name: direction,
-    addresses: ['0.0.0.0', '::'].map((host) => ({
-      address: { ip: parseIp(host), port: ports[direction] },
-      socketOptions: [],
-    })),
-    capture: 'redirect',
-    ...(preservesSource && { preservesSource }),
-    direction,
-    bindToPort: true,
-    filterChains: [],
-    accessLogs: [],
-  }))
+  const router = new AmbientRouter(
+    { store },
+    {
+      network,
+      clusterId,
+      plaintextPermitted: settings.allowPlaintext,
+      ...(nodeName !== '' && { localNode: nodeName }),
+    },
+  )
+  if (settings.podCapture === undefined) return { router, discovery }
+  const knowsPod = router.knowsPod.bind(router)
+  return { router, discovery: new PodDiscovery({ store, clock, knowsPod, next: discovery }) }
 }

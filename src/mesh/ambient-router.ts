@@ -12,12 +12,14 @@ import {
   workloadLabels,
 } from './ambient-endpoints.ts'
 import { DirectUpstreams } from './direct-upstreams.ts'
+import { workloadOfPod } from './pod-workload.ts'
 import { evaluatePolicies } from './policy.ts'
 import { ServiceAnswers } from './service-answers.ts'
 import { serviceKey } from './workload.ts'
 
 import type { SocketAddress } from '../core/address.ts'
 import type { Vantage } from './ambient-endpoints.ts'
+import type { CapturedPod } from './pod.ts'
 import type { PolicyDecision } from './policy.ts'
 import type { RejectReason, Route, RouteFacts, RouteLabels, RoutePlan, Router } from './router.ts'
 import type { MeshSnapshot, MeshStore } from './store.ts'
@@ -31,6 +33,8 @@ export interface AmbientRouterOptions {
   readonly plaintextPermitted: readonly string[]
   /** The node of this agent: where clients are that no workload is known for. */
   readonly localNode?: string
+  /** The cluster of this agent, see workloadOfPod; absent where no pods are captured in their namespaces. */
+  readonly clusterId?: string
 }
 
 interface Rejection {
@@ -48,6 +52,7 @@ interface Question {
 export class AmbientRouter implements Router {
   readonly #store: MeshStore
   readonly #network: string
+  readonly #clusterId: string
   readonly #permitted: ReadonlySet<string>
   readonly #defaultVantage: Vantage
   // Upstreams are kept, so that one stays the same object while nothing has changed.
@@ -57,6 +62,7 @@ export class AmbientRouter implements Router {
   constructor(deps: { readonly store: MeshStore }, options: AmbientRouterOptions) {
     this.#store = deps.store
     this.#network = options.network
+    this.#clusterId = options.clusterId ?? ''
     this.#permitted = new Set(options.plaintextPermitted)
     this.#defaultVantage = {
       network: options.network,
@@ -67,28 +73,44 @@ export class AmbientRouter implements Router {
   /** Decides by the snapshot in force. The first call after a change of a service costs the number of its workloads. */
   plan(facts: RouteFacts): RoutePlan {
     const question = this.#ask(facts)
-    const isInbound = facts.listener.direction === 'inbound'
-    return {
-      choices: [{ weight: 1, route: isInbound ? this.#inbound(question) : this.#outbound(question) }],
-    }
+    return { choices: [{ weight: 1, route: this.#route(question) }] }
   }
 
   isStillAllowed(facts: RouteFacts): boolean {
     if (facts.listener.direction !== 'inbound') return true
     const question = this.#ask(facts)
-    const destination = this.#workloadAt(question.snapshot, facts.destination)
-    return destination === undefined || decide(question, destination).isAllowed
+    const destination = this.#serverOf(question)
+    if (destination === undefined) return facts.pod === undefined
+    return decide(question, destination).isAllowed
+  }
+
+  /** True when the mesh says who a captured pod is: without that no policy of it can be judged. */
+  knowsPod(pod: CapturedPod): boolean {
+    return this.#workloadOf(this.#store.snapshot, pod) !== undefined
   }
 
   #ask(facts: RouteFacts): Question {
     const { snapshot } = this.#store
-    return { facts, snapshot, source: this.#workloadAt(snapshot, facts.client) }
+    const { pod, listener, client } = facts
+    const isFromPod = pod !== undefined && listener.direction === 'outbound'
+    const source = isFromPod ? this.#workloadOf(snapshot, pod) : this.#workloadAt(snapshot, client)
+    return { facts, snapshot, source }
+  }
+
+  #route(question: Question): Route {
+    const { listener } = question.facts
+    const { defaultFilterChain: chain, direction } = listener
+    if (chain !== undefined && 'refusal' in chain) return reject(question, chain.refusal, undefined)
+    return direction === 'inbound' ? this.#inbound(question) : this.#outbound(question)
   }
 
   #inbound(question: Question): Route {
     const { facts, snapshot } = question
-    const destination = this.#workloadAt(snapshot, facts.destination)
-    if (destination === undefined) return this.#direct(question)
+    const destination = this.#serverOf(question)
+    if (destination === undefined) {
+      if (facts.pod === undefined) return this.#direct(question)
+      return reject(question, unknownPodRejection(facts.pod), undefined)
+    }
     const service = inboundService(snapshot, destination, facts.destination.port)
     const decision = decide(question, destination)
     if (!decision.isAllowed)
@@ -100,7 +122,7 @@ export class AmbientRouter implements Router {
   #outbound(question: Question): Route {
     const { facts, snapshot, source } = question
     const address = { network: this.#network, ip: facts.destination.ip }
-    const service = snapshot.serviceIndex.at(address, source?.namespace)
+    const service = snapshot.serviceIndex.at(address, source?.namespace ?? facts.pod?.namespace)
     if (service?.waypoint !== undefined)
       return reject(question, waypointRejection(`service ${serviceKey(service)}`, service.waypoint), service)
     // Passed through, the address still belongs to a workload perhaps, and that may ask for mTLS.
@@ -166,6 +188,17 @@ export class AmbientRouter implements Router {
     return accept(question, 'original-destination', upstream, service)
   }
 
+  /** Whose policies decide about an inbound connection: those of the pod that it was captured in, whatever its address. */
+  #serverOf({ facts, snapshot }: Question): Workload | undefined {
+    return facts.pod === undefined
+      ? this.#workloadAt(snapshot, facts.destination)
+      : this.#workloadOf(snapshot, facts.pod)
+  }
+
+  #workloadOf(snapshot: MeshSnapshot, pod: CapturedPod): Workload | undefined {
+    return workloadOfPod(snapshot, pod, { clusterId: this.#clusterId, network: this.#network })
+  }
+
   #workloadAt(snapshot: MeshSnapshot, { ip }: SocketAddress): Workload | undefined {
     return snapshot.workloadIndex.at({ network: this.#network, ip })
   }
@@ -225,6 +258,13 @@ function inboundService(snapshot: MeshSnapshot, workload: Workload, targetPort: 
       if (targetPortOf(workload, service, servicePort) === targetPort) return service
   }
   return undefined
+}
+
+function unknownPodRejection({ namespace, name }: CapturedPod): Rejection {
+  return {
+    reason: 'policy_denied',
+    detail: `the mesh has no workload for pod ${namespace}/${name}, so nobody can say what its policies allow`,
+  }
 }
 
 function mtlsRejection(destination: string): Rejection {

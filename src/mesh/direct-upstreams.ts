@@ -64,7 +64,9 @@ function toWorkload(direction: TrafficDirection, destination: SocketAddress, own
   const { port } = destination
   const asked = ipKey(destination.ip)
   const twins = owner.addresses.filter((ip) => ipKey(ip) !== asked).map((ip) => ({ ip: unpackIp(ip), port }))
-  const id = `${owner.uid}:${port}`
+  const isInbound = direction === 'inbound'
+  // What the application itself refuses says nothing of the way to its pod, where its own proxy sees to that.
+  const id = isInbound ? `${owner.uid}:${port} inbound` : `${owner.uid}:${port}`
   const { locality } = owner
   const endpoint = {
     ...ENDPOINT,
@@ -75,7 +77,7 @@ function toWorkload(direction: TrafficDirection, destination: SocketAddress, own
   }
   return {
     ...AMBIENT_SETTINGS,
-    name: direction === 'inbound' ? INBOUND_NAME : id,
+    name: isInbound ? INBOUND_NAME : id,
     endpoints: [endpoint],
   }
 }

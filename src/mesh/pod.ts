@@ -1,4 +1,5 @@
 /** A pod of this node whose connections are captured inside its own network namespace, as istio-cni names it. */
+import type { IpAddress } from '../core/address.ts'
 
 /** Who a pod is. Its workload in the mesh is found by this, never by an address that a connection shows. */
 export interface Pod {
@@ -7,4 +8,10 @@ export interface Pod {
   readonly name: string
   readonly namespace: string
   readonly serviceAccount: string
+}
+
+/** A pod whose connections are captured here. */
+export interface CapturedPod extends Pod {
+  /** The addresses that its network namespace had when it was looked at last, without loopback's. */
+  readonly addresses: readonly IpAddress[]
 }

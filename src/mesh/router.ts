@@ -3,6 +3,7 @@ import type { SocketAddress } from '../core/address.ts'
 import type { Random } from '../core/random.ts'
 import type { ServiceLabels, WorkloadLabels } from './endpoint.ts'
 import type { AccessLog, Listener } from './listener.ts'
+import type { CapturedPod } from './pod.ts'
 import type { Upstream } from './upstream.ts'
 
 /** What is known of a connection when it has been accepted. */
@@ -11,6 +12,8 @@ export interface RouteFacts {
   readonly client: SocketAddress
   /** Where the client wanted to go: the original destination, or the listener's own address. */
   readonly destination: SocketAddress
+  /** The pod in whose network namespace it was captured; absent where it was accepted in the agent's own. */
+  readonly pod?: CapturedPod | undefined
 }
 
 /** Why the mesh refuses a connection. Each is a close reason too. */
@@ -83,7 +86,7 @@ export interface RoutePlan {
 export interface Router {
   /**
    * Decides by the snapshot in force at this moment. Never throws and never waits. The answer depends on the name of
-   * the listener, the client's address without its port, and the destination; on nothing else of the facts.
+   * the listener, the client's address without its port, the destination and the pod; on nothing else of the facts.
    */
   plan(facts: RouteFacts): RoutePlan
   /**

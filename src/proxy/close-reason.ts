@@ -32,6 +32,7 @@ type CloseReasonKey =
   | 'half_closed_timeout'
   | 'max_duration'
   | 'policy_changed'
+  | 'pod_removed'
   | 'drained'
   | 'internal'
 
@@ -61,6 +62,7 @@ export const CLOSE_REASONS: Readonly<Record<CloseReasonKey, CloseReasonFacts>> =
   half_closed_timeout: fin('SI', 'One side was closed and no byte moved for the half-closed timeout'),
   max_duration: fin('DT', 'The connection reached its maximum duration'),
   policy_changed: rst('RBAC', 'An authorization policy changed and now denies the connection'),
+  pod_removed: rst('-', 'The pod that the connection was captured in was deleted or has left the mesh', true),
   drained: fin('-', 'The proxy stopped and the connection was still open at the deadline'),
   internal: rst('-', 'A defect of the proxy; the log has the details'),
 }

@@ -3,6 +3,7 @@ import type { Family } from '../core/family.ts'
 import type { SocketAddress } from '../core/address.ts'
 import type { Endpoint } from '../mesh/endpoint.ts'
 import type { AccessLog, TrafficDirection } from '../mesh/listener.ts'
+import type { Pod } from '../mesh/pod.ts'
 import type { RouteLabels } from '../mesh/router.ts'
 import type { CloseReason } from './close-reason.ts'
 import type { RelayBytes } from './transport.ts'
@@ -66,6 +67,8 @@ export interface ConnectionRecord {
   readonly openedAtMs: number
   readonly client: SocketAddress
   readonly destination: SocketAddress
+  /** Whose connection it is; absent where it was not captured within a pod. */
+  readonly pod?: Pod | undefined
   readonly family: Family
   readonly labels: RouteLabels
   readonly accessLogs: readonly AccessLog[]
@@ -96,6 +99,7 @@ export function closedRecord(last: ConnectionRecord, end: ConnectionEnd): Closed
     openedAtMs: last.openedAtMs,
     client: last.client,
     destination: last.destination,
+    pod: last.pod,
     family: last.family,
     labels: last.labels,
     accessLogs: last.accessLogs,

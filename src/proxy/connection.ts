@@ -18,6 +18,7 @@ import type { Family } from '../core/family.ts'
 import type { Random } from '../core/random.ts'
 import type { SocketAddress } from '../core/address.ts'
 import type { Listener } from '../mesh/listener.ts'
+import type { CapturedPod } from '../mesh/pod.ts'
 import type { Route, RouteFacts, RouteLabels } from '../mesh/router.ts'
 import type { Upstream } from '../mesh/upstream.ts'
 import type { CloseReason } from './close-reason.ts'
@@ -35,7 +36,7 @@ import type { LoopGuard } from './loop-guard.ts'
 import type { AttemptTarget } from './endpoint-selection.ts'
 import type { ProxyStats } from './proxy-stats.ts'
 import type { RouteSource, RouteWaiter } from './route-source.ts'
-import type { Relay, RelayEnd, Transport, TransportSocket } from './transport.ts'
+import type { NetworkNamespace, Relay, RelayEnd, Transport, TransportSocket } from './transport.ts'
 import type { ConnectionEnds } from './upstream-ends.ts'
 import type { UpstreamState, UpstreamStates } from './upstream-state.ts'
 
@@ -50,10 +51,25 @@ export interface ConnectionDeps {
   readonly limits: ConnectionLimits
   readonly observer: ConnectionObserver
   readonly loops: LoopGuard
-  /** True when connecting to the address would reach a listener of this proxy. */
-  readonly isOwnAddress: (address: SocketAddress) => boolean
+  /** True when connecting to the address, from within `pod` if there is one, would reach a listener of this proxy. */
+  readonly isOwnAddress: (address: SocketAddress, pod: CapturedPod | undefined) => boolean
   /** Called once, when the sockets of the connection are gone. */
   readonly ended: (connection: Connection) => void
+}
+
+/** A socket that was accepted, and where. */
+export interface Accepted {
+  readonly id: number
+  readonly socket: TransportSocket
+  readonly listener: Listener
+  /** Absent: in the agent's own network namespace. */
+  readonly place?: PodPlace | undefined
+}
+
+/** A captured pod, and its network namespace as this thread can enter it. */
+export interface PodPlace {
+  readonly pod: CapturedPod
+  readonly namespace: NetworkNamespace
 }
 
 type AcceptingRoute = Extract<Route, { upstream: Upstream }>
@@ -80,6 +96,7 @@ export class Connection implements RouteWaiter {
   readonly facts: RouteFacts
   readonly #deps: ConnectionDeps
   readonly #options: ConnectionOptions
+  readonly #namespace: NetworkNamespace | undefined
   /** Absent once a relay owns it. */
   #downstream: TransportSocket | undefined
   readonly #isLoop: boolean
@@ -100,20 +117,18 @@ export class Connection implements RouteWaiter {
   #closing: { readonly reason: CloseReason; readonly detail: string } | undefined
 
   /** The caller registers the connection, then calls `start`. */
-  constructor(
-    deps: ConnectionDeps,
-    options: ConnectionOptions,
-    accepted: { readonly id: number; readonly socket: TransportSocket; readonly listener: Listener },
-  ) {
+  constructor(deps: ConnectionDeps, options: ConnectionOptions, accepted: Accepted) {
     this.id = accepted.id
     this.#deps = deps
     this.#options = options
     this.#downstream = accepted.socket
     this.#openedAtMs = deps.clock.wallTimeMs()
     this.#acceptedAtMs = deps.clock.nowMs()
-    const { listener, socket } = accepted
-    const { address: destination, isProxy } = destinationOf(socket, listener, deps.isOwnAddress)
-    this.facts = { listener, client: socket.remote, destination }
+    const { listener, socket, place } = accepted
+    const pod = place?.pod
+    this.#namespace = place?.namespace
+    const { address: destination, isProxy } = destinationOf(socket, { listener, pod }, deps.isOwnAddress)
+    this.facts = { listener, client: socket.remote, destination, pod }
     this.#isLoop = isProxy || (this.#isCaptured && !deps.loops.accepted(this.#ends, this.#closeLoop))
     this.#listenerEntry = deps.stats.accepted(listener.name, this.family)
   }
@@ -121,6 +136,11 @@ export class Connection implements RouteWaiter {
   /** The family that the client used. */
   get family(): Family {
     return this.facts.client.ip.family
+  }
+
+  /** The number of the pod's network namespace that it was accepted in; `undefined` for the agent's own. */
+  get namespace(): number | undefined {
+    return this.#namespace?.id
   }
 
   get #isCaptured(): boolean {
@@ -133,7 +153,7 @@ export class Connection implements RouteWaiter {
 
   /** As the client sees its connection. */
   get #ends(): ConnectionEnds {
-    return { from: this.facts.client, to: this.facts.destination }
+    return { from: this.facts.client, to: this.facts.destination, namespace: this.#namespace?.id }
   }
 
   start(): void {
@@ -167,6 +187,7 @@ export class Connection implements RouteWaiter {
       openedAtMs: this.#openedAtMs,
       client: this.facts.client,
       destination: this.facts.destination,
+      pod: this.facts.pod,
       family: this.family,
       labels: this.#route?.labels ?? NO_LABELS,
       accessLogs: this.#route?.settings.accessLogs ?? this.facts.listener.accessLogs,
@@ -275,6 +296,7 @@ export class Connection implements RouteWaiter {
         },
         packetMark,
         keepalive: upstream.keepalive === undefined ? keepalive : { ...keepalive, ...upstream.keepalive },
+        namespace: this.#namespace,
       },
       {
         attemptEnded: (attempt) => {
@@ -340,7 +362,7 @@ export class Connection implements RouteWaiter {
         : undefined,
     }
     this.#fallback = fallbackOf(target, this.#attempts, families)
-    this.#deps.loops.connected({ from: socket.local, to: address })
+    this.#deps.loops.connected({ from: socket.local, to: address, namespace: this.#namespace?.id })
     stats.connected({ downstream: this.family, upstream: address.ip.family })
     if (this.#fallback !== undefined) stats.fellBack(this.#fallback)
     const relay = transport.relay(downstream, socket, (end) => {
@@ -365,7 +387,8 @@ export class Connection implements RouteWaiter {
     const record = this.record()
     const { local, remote } = this.#upstream ?? {}
     const hasUpstream = local !== undefined && remote !== undefined
-    this.#deps.loops.ended(this.#ends, hasUpstream ? { from: local, to: remote } : undefined)
+    const namespace = this.#namespace?.id
+    this.#deps.loops.ended(this.#ends, hasUpstream ? { from: local, to: remote, namespace } : undefined)
     this.#phase = ENDED
     if (this.#counted !== undefined) this.#deps.limits.closed(this.#counted)
     this.#deps.stats.closed(reason)
@@ -380,7 +403,7 @@ export class Connection implements RouteWaiter {
   }
 
   #wouldLoop(route: AcceptingRoute, address: SocketAddress): boolean {
-    if (route.kind === 'original-destination') return this.#deps.isOwnAddress(address)
+    if (route.kind === 'original-destination') return this.#deps.isOwnAddress(address, this.facts.pod)
     return this.facts.listener.addresses.some((own) => isSameSocketAddress(own.address, address))
   }
 }

@@ -10,7 +10,7 @@ import type { Logger } from '../core/logger.ts'
 import type { Listener } from '../mesh/listener.ts'
 import type { RouteFacts } from '../mesh/router.ts'
 import type { CloseReason } from './close-reason.ts'
-import type { ConnectionDeps } from './connection.ts'
+import type { ConnectionDeps, PodPlace } from './connection.ts'
 import type { ConnectionOptions } from './connection-options.ts'
 import type { ConnectionRecord } from './connection-record.ts'
 import type { TransportSocket } from './transport.ts'
@@ -71,8 +71,8 @@ export class Connections {
     this.#sweep?.cancel()
   }
 
-  /** Takes over a socket that was accepted. */
-  accept(socket: TransportSocket, listener: Listener): void {
+  /** Takes over a socket that was accepted, in a pod if there is a place. */
+  accept(socket: TransportSocket, listener: Listener, place?: PodPlace): void {
     if (!this.#deps.hasRoom()) {
       socket.reset()
       this.#deps.stats.closed('connection_limit')
@@ -82,6 +82,7 @@ export class Connections {
       id: this.#nextId++,
       socket,
       listener,
+      place,
     })
     this.#live.set(connection.id, connection)
     this.#deps.sizeChanged?.(this.#live.size)
@@ -116,6 +117,12 @@ export class Connections {
   /** Ends one connection for a reason, if it still lives. */
   close(id: number, reason: CloseReason): void {
     this.#live.get(id)?.close(reason)
+  }
+
+  /** Ends every live connection that was accepted in a network namespace, see NetworkNamespace. */
+  closeIn(namespace: number, reason: CloseReason): void {
+    for (const connection of [...this.#live.values()])
+      if (connection.namespace === namespace) connection.close(reason)
   }
 
   /** Ends every live connection for a reason. */

@@ -3,6 +3,7 @@ import { isLoopback, isSameSocketAddress } from '../core/address.ts'
 
 import type { SocketAddress } from '../core/address.ts'
 import type { Listener } from '../mesh/listener.ts'
+import type { RouteFacts } from '../mesh/router.ts'
 import type { TransportSocket } from './transport.ts'
 
 /** A destination, and whether going on to it would come back here. */
@@ -17,8 +18,8 @@ export interface Destination {
  */
 export function destinationOf(
   socket: TransportSocket,
-  listener: Listener,
-  isOwnAddress: (address: SocketAddress) => boolean,
+  { listener, pod }: Pick<RouteFacts, 'listener' | 'pod'>,
+  isOwnAddress: (address: SocketAddress, pod: RouteFacts['pod']) => boolean,
 ): Destination {
   switch (listener.capture) {
     case 'none':
@@ -27,7 +28,7 @@ export function destinationOf(
       const address = socket.originalDestination() ?? socket.local
       // The local address costs a call: only the port of a listening socket can be its own.
       const isUnredirected = canHavePort(listener, address.port) && isSameSocketAddress(address, socket.local)
-      return { address, isProxy: isUnredirected || (isLoopback(address.ip) && isOwnAddress(address)) }
+      return { address, isProxy: isUnredirected || (isLoopback(address.ip) && isOwnAddress(address, pod)) }
     }
     case 'tproxy': {
       const isOwnPort = listener.addresses.some(({ address }) => address.port === socket.local.port)

@@ -14,7 +14,7 @@ import type { LoopGuard } from './loop-guard.ts'
 import type { RaceAction } from './race.ts'
 import type { SourcePlan } from './source-address.ts'
 import type { ConnectionEnds } from './upstream-ends.ts'
-import type { ConnectAttempt, Transport, TransportSocket } from './transport.ts'
+import type { ConnectAttempt, NetworkNamespace, Transport, TransportSocket } from './transport.ts'
 
 /** What one race is about. */
 export interface DialPlan {
@@ -27,6 +27,8 @@ export interface DialPlan {
   /** Marks the packets of the attempts; absent: no mark. */
   readonly packetMark?: number | undefined
   readonly keepalive: Keepalive
+  /** Where the attempts are made from; absent: the agent's own network namespace. */
+  readonly namespace?: NetworkNamespace | undefined
 }
 
 /** Called as the race goes on; `won` or `lost` is the last call, and neither comes after `cancel`. */
@@ -125,7 +127,7 @@ export class Dial {
   #start(index: number): void {
     const target = this.#plan.targets[index]
     if (target === undefined) throw new TypeError(`the race started address ${index}, which does not exist`)
-    const { source, packetMark, keepalive } = this.#plan
+    const { source, packetMark, keepalive, namespace } = this.#plan
     const { from, isTransparent } = sourceOf(source, target.family)
     const { clock, loops, transport } = this.#deps
     const attempt: RunningAttempt = {
@@ -142,10 +144,11 @@ export class Dial {
         isTransparent,
         mark: packetMark,
         keepalive,
+        namespace,
       },
       {
         started: (local) => {
-          attempt.ends = { from: local, to: target.address }
+          attempt.ends = { from: local, to: target.address, namespace: namespace?.id }
           loops.connecting(attempt.ends, clock.nowMs())
         },
         connected: (socket) => {

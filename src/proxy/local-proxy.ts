@@ -44,6 +44,7 @@ export interface LocalProxyDeps {
 
 export class LocalProxy implements Proxy {
   readonly workerRestarts = 0
+  readonly pods = undefined
   readonly #deps: LocalProxyDeps
   readonly #listeners: ListenerSet
   readonly #connections: Connections

@@ -2,6 +2,7 @@
 import { isLoopback, isSameSocketAddress, isUnspecified } from '../core/address.ts'
 
 import type { SocketAddress } from '../core/address.ts'
+import type { CapturedPod } from '../mesh/pod.ts'
 
 export class OwnAddresses {
   #bound: readonly SocketAddress[] = []
@@ -21,6 +22,17 @@ export class OwnAddresses {
       if (isSameSocketAddress(bound, address) || reachesWildcard(bound, address)) return true
     return false
   }
+}
+
+/** True when connecting to the address within a pod would reach a listener of the proxy there: they take any address. */
+export function reachesPodListener(
+  address: SocketAddress,
+  pod: CapturedPod,
+  ports: ReadonlySet<number>,
+): boolean {
+  if (!ports.has(address.port)) return false
+  if (isLoopback(address.ip) || isUnspecified(address.ip)) return true
+  return pod.addresses.some(({ text }) => text === address.ip.text)
 }
 
 function reachesWildcard(bound: SocketAddress, address: SocketAddress): boolean {

@@ -7,6 +7,7 @@ import type { CloseReason } from './close-reason.ts'
 import type { ConnectionRecord } from './connection-record.ts'
 import type { DescriptorUse } from './descriptor-budget.ts'
 import type { ListenerAddressStatus } from './listener-set.ts'
+import type { PodSet } from './pods/pod-set.ts'
 
 /** What this node has found out about endpoints by connecting to them. */
 export interface EndpointReadings {
@@ -23,6 +24,8 @@ export interface Proxy {
   start(): Promise<void>
   /** Every address that is to be bound, with what became of it. */
   readonly listeners: readonly ListenerAddressStatus[]
+  /** The pods that are captured in their own network namespaces; absent where none can be. */
+  readonly pods: PodSet | undefined
   readonly connectionCount: number
   readonly descriptorUse: DescriptorUse
   /** How many workers have died and been started again; 0 without workers. */

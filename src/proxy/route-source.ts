@@ -23,7 +23,7 @@ export interface Discovery {
    * (ANSWER_TIMEOUT_MS) in any case. `isKnown` says that the router can decide; without it nobody has said whether the
    * destination asks for mTLS, and the connection must not go on.
    */
-  whenKnown(facts: Pick<RouteFacts, 'client' | 'destination'>, callback: (isKnown: boolean) => void): void
+  whenKnown(facts: RouteFacts, callback: (isKnown: boolean) => void): void
 }
 
 export interface LocalRoutesDeps {

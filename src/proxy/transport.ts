@@ -25,6 +25,8 @@ export interface TransportCapabilities {
   readonly userTimeout: Capability
   /** Moves payload within the kernel (splice). */
   readonly splice: Capability
+  /** Opens sockets in the network namespaces of pods (setns). */
+  readonly networkNamespaces: Capability
 }
 
 /** How an attempt to listen on one address ended. */
@@ -71,8 +73,18 @@ export interface TransportSocket {
   reset(): void
 }
 
+/** A network namespace that is not the agent's own. */
+export interface NetworkNamespace {
+  /** 1 or more; of no other namespace in the life of the process. */
+  readonly id: number
+  /** Open as long as anybody may connect from it. */
+  readonly fd: number
+}
+
 export interface ConnectOptions {
   readonly to: SocketAddress
+  /** Where the socket is made; absent: in the agent's own. Needs the capability `networkNamespaces`. */
+  readonly namespace?: NetworkNamespace | undefined
   /** The local address to connect from; absent: the kernel's choice. Port 0 unless fixed. */
   readonly from?: SocketAddress | undefined
   /** `from` need not be an address of this host; needs the capability `transparentSource`. */

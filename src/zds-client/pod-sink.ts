@@ -1,4 +1,8 @@
-/** Whoever serves the pods of the node. The ZDS client tells it of them, in the order in which istio-cni does. */
+/**
+ * Whoever serves the pods of the node. The ZDS client tells it of them, in the order in which istio-cni does, each when the
+ * last has resolved or has taken 4 s. Then the two overlap, and for one pod they still have to take effect in the order of
+ * the calls: a pod that is removed, or not retained, while it is being taken in, is gone in the end.
+ */
 import type { Pod } from '../mesh/pod.ts'
 
 /** How it went to take a pod in; `problem` is a short sentence for the operator of istio-cni. */
@@ -13,7 +17,10 @@ export interface PodSink {
    * @param namespace a descriptor that should be of a network namespace; it has not been looked at
    */
   add(pod: Pod, namespace: number): Promise<PodOutcome>
-  /** True when the pod is served: istio-cni has no descriptor of its namespace and asks to go on with what is there. */
+  /**
+   * True when the pod is served or being taken in: istio-cni has no descriptor of its namespace and asks to go on with what
+   * is there.
+   */
   has(uid: string): boolean
   /** Ends everything of a pod. Resolves when nothing of it is left; false when it was not served. Never rejects. */
   remove(uid: string): Promise<boolean>

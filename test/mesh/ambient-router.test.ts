@@ -417,7 +417,7 @@ t.test('rule 10: a connection into a pod has the twin address of the pod behind 
   const routed = routeBy(routerOf(store), facts('[fd00::1]:1', '[fd00:1::1]:8080', 'inbound'))
   t.equal(routed.kind, 'original-destination')
   t.equal(upstreamOf(routed).name, 'InboundPassthroughCluster')
-  t.strictSame(summary(routed), ['Kubernetes//Pod/shop/echo-1:8080: [fd00:1::1]:8080 10.1.0.1:8080'])
+  t.strictSame(summary(routed), ['Kubernetes//Pod/shop/echo-1:8080 inbound: [fd00:1::1]:8080 10.1.0.1:8080'])
   t.match(routed.labels, { source: { name: 'client' }, service: { name: 'echo' } })
   t.match(upstreamOf(routed).endpoints[0], { protocol: 'tcp', workload: { name: 'echo-1' } })
 })

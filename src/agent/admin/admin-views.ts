@@ -51,8 +51,9 @@ export class AdminViews {
     const { snapshot } = store
     const common = { snapshot, settings, version, ...(stream !== undefined && { stream }) }
     if (mesh.dialect === 'ambient') {
-      const connections = await this.#deps.proxy.connections()
-      return ambientConfigDump({ ...common, connections })
+      const { proxy } = this.#deps
+      const connections = await proxy.connections()
+      return ambientConfigDump({ ...common, connections, pods: proxy.pods?.statuses })
     }
     const node = mesh.bootstrap?.node ?? NO_NODE
     return envoyConfigDump({

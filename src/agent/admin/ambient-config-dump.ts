@@ -2,11 +2,11 @@
  * The state of the agent in the shape of ztunnel's /config_dump, as `istioctl ztunnel-config` reads it: workloads,
  * services, policies, connections, settings. Addresses are canonical text, because istioctl compares them as such.
  */
-import { formatSocketAddress } from '../../core/address.ts'
 import { formatCidr } from '../../core/cidr.ts'
 import { serviceKey } from '../../mesh/workload.ts'
-
+import { capitalized, optional } from './json-forms.ts'
 import { dumpStream } from './stream-dump.ts'
+import { dumpWorkloadState } from './workload-state-dump.ts'
 
 import type { MeshSnapshot } from '../../mesh/store.ts'
 import type {
@@ -19,7 +19,9 @@ import type {
   Workload,
 } from '../../mesh/workload.ts'
 import type { ConnectionRecord } from '../../proxy/connection-record.ts'
+import type { PodStatus } from '../../proxy/pods/pod-entry.ts'
 import type { Settings } from '../settings/settings.ts'
+import type { Json } from './json-forms.ts'
 import type { StreamView } from './stream-dump.ts'
 
 export interface AmbientDumpInput {
@@ -27,18 +29,15 @@ export interface AmbientDumpInput {
   readonly settings: Settings
   readonly version: string
   readonly connections: readonly ConnectionRecord[]
+  /** Absent where no pods are captured in their network namespaces. */
+  readonly pods?: readonly PodStatus[] | undefined
   /** Absent where the mesh is read from a file. */
   readonly stream?: StreamView
 }
 
-type Json = Readonly<Record<string, unknown>>
-
-/** Where connections are listed that belong to no workload the mesh knows. */
-const UNKNOWN_WORKLOAD = 'unknown'
-
 /** Costs the size of the mesh and the live connections; the result is plain JSON. */
 export function ambientConfigDump(input: AmbientDumpInput): Json {
-  const { snapshot, settings, version, connections, stream } = input
+  const { snapshot, settings, version, connections, stream, pods = [] } = input
   const endpoints = endpointsByService(snapshot)
   return {
     // This build holds no certificates; istioctl wants the key.
@@ -47,7 +46,7 @@ export function ambientConfigDump(input: AmbientDumpInput): Json {
     policies: Array.from(snapshot.policy.values(), dumpPolicy),
     services: Array.from(snapshot.service.values(), (service) => dumpService(service, endpoints)),
     version: { version, gitRevision: 'unknown', istioVersion: version, nodeVersion: process.version },
-    workloadState: dumpConnections(snapshot, connections),
+    workloadState: dumpWorkloadState(snapshot, connections, pods),
     workloads: Array.from(snapshot.workload.values(), dumpWorkload),
     ...(stream !== undefined && { xds: dumpStream(stream) }),
   }
@@ -168,40 +167,9 @@ function dumpStringMatch(match: StringMatch): Json {
   return match.kind === 'presence' ? { Presence: [] } : { [capitalized(match.kind)]: match.value }
 }
 
-/** Live connections by the local workload: the client of an outbound one, the server of an inbound one. */
-function dumpConnections(snapshot: MeshSnapshot, connections: readonly ConnectionRecord[]): Json {
-  const byWorkload = new Map<string, { readonly inbound: Json[]; readonly outbound: Json[] }>()
-  for (const record of connections) {
-    const isInbound = record.direction === 'inbound'
-    const local = isInbound ? record.upstream?.endpoint?.workload : record.labels.source
-    const uid = local?.uid ?? UNKNOWN_WORKLOAD
-    const lists = byWorkload.get(uid) ?? { inbound: [], outbound: [] }
-    byWorkload.set(uid, lists)
-    const remote = record.upstream?.remote ?? record.destination
-    const ends = {
-      src: formatSocketAddress(record.client),
-      actualDst: formatSocketAddress(remote),
-      protocol: 'TCP',
-    }
-    if (isInbound) lists.inbound.push({ ...ends, originalDst: record.labels.service?.hostname ?? null })
-    else lists.outbound.push({ ...ends, originalDst: formatSocketAddress(record.destination) })
-  }
-  const states = Array.from(byWorkload, ([uid, lists]) => {
-    const workload = snapshot.workload.get(uid)
-    const info = {
-      name: workload?.name ?? UNKNOWN_WORKLOAD,
-      namespace: workload?.namespace ?? '',
-      serviceAccount: workload?.serviceAccount ?? '',
-      trustDomain: workload?.trustDomain ?? '',
-    }
-    return [uid, { state: 'Up', connections: lists, info }]
-  })
-  return Object.fromEntries(states) as Json
-}
-
 /** Keys and forms of ztunnel's Config where it has the setting, and what is ours beside them. */
 function dumpSettings(settings: Settings): Json {
-  const { ports, node, keepalive, families } = settings
+  const { ports, node, keepalive, families, podCapture } = settings
   const wildcard = families.includes('ipv6') ? '[::]' : '0.0.0.0'
   return {
     proxy: true,
@@ -234,6 +202,11 @@ function dumpSettings(settings: Settings): Json {
     allowPlaintext: settings.allowPlaintext,
     engine: settings.engine,
     source: settings.source,
+    ...(podCapture !== undefined && {
+      inpodUds: podCapture.socketPath,
+      inpodPortReuse: podCapture.reusePort,
+      inboundAddr: { SocketAddr: `${wildcard}:${ports.hbone}` },
+    }),
   }
 }
 
@@ -251,12 +224,4 @@ function formatNetworkAddress({ network, ip }: NetworkAddress): string {
 
 function duration(ms: number): Json {
   return { secs: Math.floor(ms / 1_000), nanos: Math.round((ms % 1_000) * 1e6) }
-}
-
-function capitalized(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1)
-}
-
-function optional(key: string, value: string): Json {
-  return value === '' ? {} : { [key]: value }
 }

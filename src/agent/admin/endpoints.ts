@@ -1,11 +1,12 @@
 /** The routes of the three HTTP servers: admin, metrics and readiness, with the paths and answers of ztunnel and Envoy. */
 import { LOG_LEVELS } from '../logging.ts'
-import { describeListener } from './readiness.ts'
+import { describeListener, describePods } from './readiness.ts'
 import { logLevelOf } from '../settings/settings.ts'
 
 import type { LogLevel } from '../../core/logger.ts'
 import type { ListenerAddressStatus } from '../../proxy/listener-set.ts'
 import type { HttpResponse, HttpRoute } from './http-server.ts'
+import type { PodStatus } from '../../proxy/pods/pod-entry.ts'
 import type { Scrape } from '../metrics/metrics.ts'
 import type { Readiness } from './readiness.ts'
 
@@ -88,10 +89,12 @@ export interface ReadinessDeps {
   readonly readiness: Readiness
   /** Every address that the agent listens on: the mesh's listeners and its own servers. */
   readonly listeners: () => readonly ListenerAddressStatus[]
+  /** `undefined` where no pods are captured in their network namespaces. */
+  readonly pods: () => readonly PodStatus[] | undefined
 }
 
 /** The routes of the readiness server. */
-export function readinessRoutes({ readiness, listeners }: ReadinessDeps): readonly HttpRoute[] {
+export function readinessRoutes({ readiness, listeners, pods }: ReadinessDeps): readonly HttpRoute[] {
   return [
     {
       path: '/healthz/ready',
@@ -115,11 +118,20 @@ export function readinessRoutes({ readiness, listeners }: ReadinessDeps): readon
           ...reasons.map(({ name, detail }) => `  ${name}: ${detail}`),
           'listeners',
           ...listeners().map((status) => `  ${describeListener(status)}`),
+          ...section('pods', describePodsOf(pods())),
         ]
         return { status: reasons.length === 0 ? 200 : 500, body: `${lines.join('\n')}\n` }
       },
     },
   ]
+}
+
+function describePodsOf(pods: readonly PodStatus[] | undefined): readonly string[] {
+  return pods === undefined ? [] : describePods(pods)
+}
+
+function section(title: string, lines: readonly string[]): readonly string[] {
+  return lines.length === 0 ? [] : [title, ...lines.map((line) => `  ${line}`)]
 }
 
 function changeLevel({ logger }: AdminDeps, initialLevel: LogLevel, query: URLSearchParams): HttpResponse {

@@ -6,6 +6,7 @@ import { DualStackHttpServer, loopbackAddresses, wildcardAddresses } from './htt
 import type { Clock } from '../../core/clock.ts'
 import type { Logger } from '../../core/logger.ts'
 import type { ListenerAddressStatus } from '../../proxy/listener-set.ts'
+import type { PodStatus } from '../../proxy/pods/pod-entry.ts'
 import type { AdminDeps } from './endpoints.ts'
 import type { Scrape } from '../metrics/metrics.ts'
 import type { Readiness } from './readiness.ts'
@@ -19,6 +20,8 @@ export interface OperatorPortsDeps {
   readonly readiness: Readiness
   /** The listeners of the mesh. */
   readonly listeners: () => readonly ListenerAddressStatus[]
+  /** `undefined` where no pods are captured in their network namespaces. */
+  readonly pods: () => readonly PodStatus[] | undefined
 }
 
 export class OperatorPorts {
@@ -44,7 +47,7 @@ export class OperatorPorts {
         name: 'readiness',
         addresses: wildcardAddresses(families),
         port: ports.readiness,
-        routes: readinessRoutes({ readiness: deps.readiness, listeners }),
+        routes: readinessRoutes({ readiness: deps.readiness, listeners, pods: deps.pods }),
       }),
     ]
   }

@@ -7,6 +7,8 @@ import { formatSocketAddress } from '../../core/address.ts'
 import type { Family } from '../../core/family.ts'
 import type { DescriptorUse } from '../../proxy/descriptor-budget.ts'
 import type { ListenerAddressStatus } from '../../proxy/listener-set.ts'
+import type { PodStatus } from '../../proxy/pods/pod-entry.ts'
+import type { ZdsStatus } from '../../zds-client/zds-status.ts'
 
 /** Something that keeps the agent from being ready. */
 export interface ReadinessReason {
@@ -74,6 +76,29 @@ export function requiredFamiliesCheck(
       const detail = missing.map(describeListener).join('; ') || `no listener has an ${family} address`
       return [{ name: `family ${family}`, detail }]
     })
+}
+
+/** Not ready while istio-cni is not connected or has not named every pod: no pod of the node could be started. */
+export function podsCheck(status: () => ZdsStatus | undefined): ReadinessCheck {
+  return () => {
+    const zds = status()
+    if (zds === undefined || (zds.isConnected && zds.hasSnapshot)) return []
+    const { text = 'not tried yet' } = zds.lastError ?? {}
+    const detail = zds.isConnected
+      ? `istio-cni at ${zds.path} has not named all pods of the node yet`
+      : `istio-cni is not connected at ${zds.path}: ${text}`
+    // As ztunnel calls it.
+    return [{ name: 'workload proxy manager', detail }]
+  }
+}
+
+/** A line of how many pods are captured, and one for each that is not, with the reason. */
+export function describePods(pods: readonly PodStatus[]): readonly string[] {
+  const pending = pods.filter(({ state }) => state === 'pending')
+  return [
+    `${pods.length - pending.length} up, ${pending.length} pending`,
+    ...pending.map(({ pod: { namespace, name }, problem }) => `${namespace}/${name}: ${problem}`),
+  ]
 }
 
 /** One line: `web ipv6 [::]:80 absent: cannot listen on [::]:80: EAFNOSUPPORT`. */

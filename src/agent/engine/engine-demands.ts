@@ -7,7 +7,7 @@ const DEFAULT_AMBIENT_MARK = 1_337
 
 /** What the engine cannot do although the settings ask for it, a message each. */
 export function unmetDemands(settings: Settings, capabilities: TransportCapabilities): readonly string[] {
-  const { packetMark, preservesSource, keepalive } = settings
+  const { packetMark, preservesSource, keepalive, podCapture } = settings
   const demands: readonly (readonly [variable: string, isAsked: boolean, Capability, remedy: string])[] = [
     [
       'USER_TIMEOUT_ENABLED=true',
@@ -23,9 +23,15 @@ export function unmetDemands(settings: Settings, capabilities: TransportCapabili
     ],
     [
       'ENABLE_ORIG_SRC=true',
-      preservesSource,
+      preservesSource === true,
       capabilities.transparentSource,
       'grant it, or remove the variable',
+    ],
+    [
+      'INPOD_ENABLED=true',
+      podCapture !== undefined,
+      unavailableOf(capabilities.networkNamespaces, capabilities.packetMark),
+      'grant it, or write false',
     ],
   ]
   return demands.flatMap(([variable, isAsked, capability, remedy]) =>
@@ -33,6 +39,11 @@ export function unmetDemands(settings: Settings, capabilities: TransportCapabili
       ? [`invalid env var ${variable} (${capability.reason}; ${remedy})`]
       : [],
   )
+}
+
+/** The first of several that is not there, else the last. */
+function unavailableOf(first: Capability, second: Capability): Capability {
+  return first.isAvailable ? second : first
 }
 
 /**

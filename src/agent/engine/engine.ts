@@ -7,10 +7,12 @@ import type { MeshStore } from '../../mesh/store.ts'
 import type { ConnectionOptions } from '../../proxy/connection-options.ts'
 import type { ConnectionObserver } from '../../proxy/connection-record.ts'
 import type { DescriptorBudget } from '../../proxy/descriptor-budget.ts'
+import type { PodSetOptions } from '../../proxy/pods/pod-set.ts'
 import type { Proxy } from '../../proxy/proxy.ts'
 import type { Discovery } from '../../proxy/route-source.ts'
 import type { ProxyTotals } from '../../proxy/proxy-totals.ts'
 import type { Transport } from '../../proxy/transport.ts'
+import type { ZdsTransport } from '../../zds-client/zds-transport.ts'
 import type { AccessLogOptions } from '../access-log/access-log-printer.ts'
 import type { RecordCollector } from '../access-log/record-collector.ts'
 
@@ -22,6 +24,8 @@ export interface Engine extends Pick<Transport, 'engine' | 'capabilities'> {
 /** A proxy with what belongs to it. */
 export interface EngineProxy {
   readonly proxy: Proxy
+  /** The way to istio-cni, where the proxy captures pods in their network namespaces. */
+  readonly zdsTransport?: ZdsTransport
   /** Ends every connection and sends what has been gathered about them. Idempotent. */
   close(): Promise<void>
 }
@@ -48,6 +52,8 @@ export interface EngineProxyOptions {
   readonly connections: ConnectionOptions
   /** Threads, where the engine has any. */
   readonly workers: number
+  /** What captured pods listen on; absent where none are captured. Needs the capability `networkNamespaces`. */
+  readonly pods?: Pick<PodSetOptions, 'listeners' | 'reusePort'>
   /** How lines are printed where the connections are. */
   readonly accessLog: AccessLogOptions
 }

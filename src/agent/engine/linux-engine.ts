@@ -17,19 +17,28 @@ export async function loadLinuxEngine(): Promise<
   const engine: Engine = {
     engine: 'linux',
     capabilities,
-    createProxy: (deps, { connections, workers, accessLog }) => {
+    createProxy: (deps, { connections, workers, accessLog, pods }) => {
       const platform = new LinuxPlatform(
         { syscalls, capabilities },
-        { descriptorLimit: deps.descriptors.limit, accessLog, threadUrl: threadUrl() },
+        { descriptorLimit: deps.descriptors.limit, accessLog, threadUrl: threadUrl('worker') },
       )
-      const proxy = new PooledProxy({ ...deps, platform }, { workers, connections })
-      return { proxy, close: () => proxy.close() }
+      if (pods === undefined) {
+        const proxy = new PooledProxy({ ...deps, platform }, { workers, connections })
+        return { proxy, close: () => proxy.close() }
+      }
+      const linuxPods = platform.servePods(deps, { threadUrl: threadUrl('pod-worker') })
+      const proxy = new PooledProxy({ ...deps, platform }, { workers, connections, pods })
+      const close = async (): Promise<void> => {
+        await proxy.close()
+        await linuxPods.end()
+      }
+      return { proxy, zdsTransport: linuxPods, close }
     },
   }
   return { ok: true, engine }
 }
 
-/** The module of the threads, built or not as this one is. */
-function threadUrl(): URL {
-  return new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url)
+/** The module of a thread, built or not as this one is. */
+function threadUrl(name: string): URL {
+  return new URL(`./${name}${import.meta.url.endsWith('.ts') ? '.ts' : '.js'}`, import.meta.url)
 }

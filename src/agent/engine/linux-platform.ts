@@ -2,14 +2,14 @@
  * What Linux does for the worker pool: listening sockets that share a port, threads that are woken through an eventfd,
  * and a table that tells whose descriptor is whose, so that those of a dead thread can be closed.
  */
-import { MessageChannel, Worker, receiveMessageOnPort } from 'node:worker_threads'
-
 import { DescriptorTable } from '../../proxy/linux/descriptor-table.ts'
 import { openListeningSocket } from '../../proxy/linux/listening-socket.ts'
 import { SocketOptions } from '../../proxy/linux/socket-options.ts'
-import { WakeEvent } from '../../proxy/linux/wake-event.ts'
 import { MAX_WORKERS } from '../settings/worker-count.ts'
+import { LinuxPods } from './linux-pods.ts'
+import { startNativeThread } from './native-thread.ts'
 
+import type { Logger } from '../../core/logger.ts'
 import type { ListenerAddress } from '../../mesh/listener.ts'
 import type { ListeningSocketOptions, OpenedListeningSocket } from '../../proxy/linux/listening-socket.ts'
 import type { Syscalls } from '../../proxy/linux/syscalls.ts'
@@ -19,10 +19,12 @@ import type { WorkerPlatform } from '../../proxy/workers/pooled-proxy.ts'
 import type { OpenedSockets } from '../../proxy/workers/shared-sockets.ts'
 import type { WorkerThread, WorkerThreadEvents } from '../../proxy/workers/worker-pool.ts'
 import type { AccessLogOptions } from '../access-log/access-log-printer.ts'
+import type { NativeThreadData } from './native-thread.ts'
 import type { WorkerThreadData } from './worker-thread.ts'
 
-/** The owner of what the main thread opens. */
+/** The owners of what the main thread opens, and the thread for pods. */
 const MAIN_OWNER = MAX_WORKERS
+const POD_THREAD_OWNER = MAX_WORKERS + 1
 /**
  * V8 lets the space of new objects grow to 48 MiB in steps, each when many of them live on: connections that stay. That
  * memory would be all garbage afterwards and is never given back, and the larger the space, the longer its collections.
@@ -46,6 +48,7 @@ export interface LinuxPlatformOptions {
 export class LinuxPlatform implements WorkerPlatform {
   readonly engine: WorkerPlatform['engine']
   readonly sockets: WorkerPlatform['sockets']
+  podSockets?: LinuxPods
   readonly #syscalls: Syscalls
   readonly #threadUrl: URL
   readonly #accessLog: AccessLogOptions
@@ -69,50 +72,28 @@ export class LinuxPlatform implements WorkerPlatform {
     }
   }
 
+  /** What opens sockets in the namespaces of pods, for `podSockets`; the caller ends it. */
+  servePods(deps: { readonly logger: Logger }, options: { readonly threadUrl: URL }): LinuxPods {
+    this.podSockets = new LinuxPods(
+      { ...deps, syscalls: this.#syscalls, descriptors: this.#descriptors, options: this.#options },
+      { ...options, table: this.#table, owner: POD_THREAD_OWNER },
+    )
+    return this.podSockets
+  }
+
   spawn(init: WorkerInit, events: WorkerThreadEvents): WorkerThread {
-    const wake = new WakeEvent({ syscalls: this.#syscalls, descriptors: this.#descriptors })
-    const { port1: port, port2: workerPort } = new MessageChannel()
-    const workerData: WorkerThreadData = {
+    const workerData = (thread: NativeThreadData): WorkerThreadData => ({
+      ...thread,
       init,
-      port: workerPort,
-      wakeFd: wake.fd,
       descriptors: this.#table,
       capabilities: this.engine.capabilities,
       accessLog: this.#accessLog,
-    }
-    const thread = new Worker(this.#threadUrl, {
-      workerData,
-      transferList: [workerPort],
-      resourceLimits: { maxYoungGenerationSizeMb: MAX_YOUNG_GENERATION_MIB },
     })
-    let reason: unknown
-    let hasExited = false
-    port.on('message', (message: FromWorker) => {
-      if (!hasExited) events.received(message)
-    })
-    thread.on('error', (error) => {
-      reason = error
-    })
-    thread.on('exit', () => {
-      // What it said last is still under way: batches of records above all.
-      for (let last = receiveMessageOnPort(port); last !== undefined; last = receiveMessageOnPort(port))
-        events.received((last as { readonly message: FromWorker }).message)
-      hasExited = true
-      port.close()
-      wake.close()
-      events.exited(reason)
-    })
-    return {
-      post: (message: ToWorker) => {
-        if (hasExited) return
-        port.postMessage(message)
-        wake.signal()
-      },
-      terminate: () => {
-        void thread.terminate()
-        wake.signal()
-      },
-    }
+    return startNativeThread<ToWorker, FromWorker>(
+      { syscalls: this.#syscalls, descriptors: this.#descriptors },
+      { url: this.#threadUrl, workerData, maxYoungGenerationMib: MAX_YOUNG_GENERATION_MIB },
+      events,
+    )
   }
 
   reclaim(worker: number): number {

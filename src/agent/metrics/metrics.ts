@@ -12,6 +12,7 @@ import {
 } from '../../proxy/stats-slots.ts'
 import { BusyRatios } from './busy-ratios.ts'
 import { METRICS } from './metrics-schema.ts'
+import { podReaders } from './pod-metrics.ts'
 import { registerScraped } from './scraped-metric.ts'
 
 import type { Family } from '../../core/family.ts'
@@ -19,6 +20,7 @@ import type { ConnectTimes, ProxyTotals } from '../../proxy/proxy-totals.ts'
 import type { Transport } from '../../proxy/transport.ts'
 import type { OnDemandReadings } from '../../xds-client/sinks/on-demand.ts'
 import type { MetricKey } from './metrics-schema.ts'
+import type { PodReadings } from './pod-metrics.ts'
 import type { ProcessReadings } from './process-stats.ts'
 import type { Sample, SampleReader } from './scraped-metric.ts'
 import type { WorkloadMetrics } from './workload-metrics.ts'
@@ -41,6 +43,8 @@ export interface MetricsDeps {
   readonly workloads: WorkloadMetrics
   readonly unhealthyEndpoints: () => Readonly<Record<Family, number>>
   readonly source: () => SourceReadings
+  /** `undefined` where no pods are captured in their network namespaces. */
+  readonly pods: () => PodReadings | undefined
   readonly process: ProcessReadings
   readonly engine: Pick<Transport, 'engine' | 'capabilities'>
   /** Threads that died and were started anew. */
@@ -77,6 +81,7 @@ export class Metrics {
       ...this.#agentReaders(),
       ...workloadReaders(deps.workloads),
       ...proxyReaders(deps.totals),
+      ...podReaders(deps.pods),
     }
     for (const key of metricKeys()) registerScraped(this.#registry, METRICS[key], readers[key])
   }

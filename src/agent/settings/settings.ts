@@ -30,6 +30,14 @@ export type MeshSource =
   | { readonly kind: 'control-plane'; readonly controlPlane: ControlPlane }
   | { readonly kind: 'none' }
 
+/** How pods are captured in their own network namespaces. */
+export interface PodCapture {
+  /** The unix socket of istio-cni. */
+  readonly socketPath: string
+  /** Another agent may listen in the pods beside this one. */
+  readonly reusePort: boolean
+}
+
 /** Where one line per connection goes. */
 export type AccessLogTarget =
   { readonly kind: 'off' | 'stdout' } | { readonly kind: 'file'; readonly path: string }
@@ -67,12 +75,16 @@ export interface Settings {
   readonly keepalive: Keepalive
   /** Absent: not set. 0: no mark. */
   readonly packetMark?: number
-  /** Upstream connections of the ambient dialect are made from the client's address. */
-  readonly preservesSource: boolean
+  /** Upstream connections of the ambient dialect are made from the client's address; absent: not set. */
+  readonly preservesSource?: boolean
+  /** Absent: what is redirected to the agent in its own network namespace is served. */
+  readonly podCapture?: PodCapture
   /** How long connections may go on after the drain has begun. */
   readonly drainDeadlineMs: number
   readonly allowPlaintext: readonly string[]
-  readonly ports: Readonly<Record<'outbound' | 'inbound' | 'admin' | 'metrics' | 'readiness', number>>
+  readonly ports: Readonly<
+    Record<'outbound' | 'inbound' | 'hbone' | 'admin' | 'metrics' | 'readiness', number>
+  >
   readonly logLevel: LogLevel
   readonly logFormat: 'plain' | 'json'
   readonly accessLog: AccessLogTarget
@@ -121,8 +133,9 @@ export function readSettings(input: SettingsInput, options: ReadSettingsOptions 
   const requiredFamilies = readRequiredFamilies(reader, dualStack, families)
   refuseUnsupported(reader, input.env)
   const packetMark = reader.integer('PACKET_MARK')
+  const source = readSource(reader, input.env, proxyConfig, options.needsSource ?? true)
   const settings: Omit<Settings, 'dualStack'> = {
-    source: readSource(reader, input.env, proxyConfig, options.needsSource ?? true),
+    source,
     credentials: readCredentialSettings(reader, input.env),
     families,
     requiredFamilies,
@@ -134,7 +147,10 @@ export function readSettings(input: SettingsInput, options: ReadSettingsOptions 
     halfClosedTimeoutMs: reader.durationMs('TWINSTACK_HALF_CLOSED_TIMEOUT') ?? 0,
     keepalive: readKeepalive(reader),
     ...(packetMark !== undefined && { packetMark }),
-    preservesSource: reader.boolean('ENABLE_ORIG_SRC'),
+    ...((input.env['ENABLE_ORIG_SRC'] ?? '') !== '' && {
+      preservesSource: reader.boolean('ENABLE_ORIG_SRC'),
+    }),
+    ...readPodCapture(reader, source, packetMark),
     drainDeadlineMs: readDrainDeadlineMs(reader),
     allowPlaintext: readAllowPlaintext(reader),
     ports: readPorts(reader, proxyConfig),
@@ -281,6 +297,26 @@ function readAllowPlaintext(reader: SettingsReader): readonly string[] {
     .map((name) => (name === 'true' ? '*' : name))
 }
 
+function readPodCapture(
+  reader: SettingsReader,
+  source: MeshSource,
+  packetMark: number | undefined,
+): { readonly podCapture?: PodCapture } {
+  const podCapture = { socketPath: reader.text('INPOD_UDS'), reusePort: reader.boolean('INPOD_PORT_REUSE') }
+  if (!reader.boolean('INPOD_ENABLED')) return {}
+  if (source.kind === 'bootstrap')
+    reader.refuse(
+      'INPOD_ENABLED',
+      'an Envoy bootstrap says nothing of pods; start without -c, or write false',
+    )
+  if (packetMark === 0)
+    reader.refuse(
+      'PACKET_MARK',
+      "without a mark a pod's redirection catches what the agent sends; write 1337",
+    )
+  return { podCapture }
+}
+
 function readKeepalive(reader: SettingsReader): Keepalive {
   const idleMs = reader.durationMs('KEEPALIVE_TIME')
   const intervalMs = reader.durationMs('KEEPALIVE_INTERVAL')
@@ -308,6 +344,7 @@ function readPorts(reader: SettingsReader, proxyConfig: ProxyConfig): Settings['
   const ports = {
     outbound: reader.port('TWINSTACK_OUTBOUND_PORT'),
     inbound: reader.port('TWINSTACK_INBOUND_PORT'),
+    hbone: reader.port('TWINSTACK_HBONE_PORT'),
     admin: reader.port('TWINSTACK_ADMIN_PORT', proxyConfig.proxyAdminPort),
     metrics: reader.port('TWINSTACK_METRICS_PORT', proxyConfig.statsPort),
     readiness: reader.port('TWINSTACK_READINESS_PORT'),

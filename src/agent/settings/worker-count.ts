@@ -5,7 +5,7 @@ export type WorkerCount =
   { readonly kind: 'count'; readonly count: number } | { readonly kind: 'share'; readonly percent: number }
 
 /** Workers that there can be: the table of descriptors has one byte for the owner. */
-export const MAX_WORKERS = 254
+export const MAX_WORKERS = 253
 
 const ALL: WorkerCount = { kind: 'share', percent: 100 }
 const DEFAULT_PERCENT = 25

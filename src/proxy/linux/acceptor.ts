@@ -1,5 +1,5 @@
 /** Accepts connections on one listening descriptor, which somebody else closes. accept(2) */
-import { EPOLLIN, SOCK_CLOEXEC, SOCK_NONBLOCK } from './constants.ts'
+import { EPOLLEXCLUSIVE, EPOLLIN, SOCK_CLOEXEC, SOCK_NONBLOCK } from './constants.ts'
 import { LinuxSocket } from './linux-socket.ts'
 import { SOCKET_EVENTS } from './reactor.ts'
 import { EAGAIN, ECONNABORTED, EINTR, EPROTO, errorCodeOfErrno } from './syscalls.ts'
@@ -8,6 +8,11 @@ import type { Timer } from '../../core/clock.ts'
 import type { ListenEvents } from '../transport.ts'
 import type { LinuxIo } from './linux-io.ts'
 import type { ReadyHandler } from './reactor.ts'
+
+export interface AcceptOptions {
+  /** Other threads accept on the same descriptor: not all of them are woken for one connection. */
+  readonly isShared?: boolean
+}
 
 /** So many in one go, so that those that are open get their turn. */
 const MAX_ACCEPTS = 64
@@ -20,28 +25,30 @@ export class Acceptor implements ReadyHandler {
   readonly #io: LinuxIo
   readonly #fd: number
   readonly #events: ListenEvents
+  readonly #interest: number
   #pause: Timer | undefined
   #hasFailed = false
   #isStopped = false
 
   /** Begins at once. */
-  constructor(io: LinuxIo, fd: number, events: ListenEvents) {
+  constructor(io: LinuxIo, fd: number, events: ListenEvents, { isShared = false }: AcceptOptions = {}) {
     this.#io = io
     this.#fd = fd
     this.#events = events
-    io.reactor.watch(fd, this, EPOLLIN)
+    this.#interest = isShared ? EPOLLIN | EPOLLEXCLUSIVE : EPOLLIN
+    io.reactor.watch(fd, this, this.#interest)
   }
 
   /**
-   * Accepts what the kernel has queued, which would be reset when the descriptor is closed, and then no more. The
-   * descriptor stays open. Idempotent.
+   * Accepts what the kernel has queued, which would be reset when the descriptor is closed, and then no more; with `leave`
+   * nothing more at all. The descriptor stays open. Idempotent.
    */
-  stop(): void {
+  stop(how: 'accept' | 'leave' = 'accept'): void {
     if (this.#isStopped) return
-    this.#accept(Infinity)
+    if (how === 'accept') this.#accept(Infinity)
     this.#isStopped = true
+    if (this.#pause === undefined) this.#io.reactor.unwatch(this.#fd)
     this.#pause?.cancel()
-    this.#io.reactor.unwatch(this.#fd)
   }
 
   onReady(): void {
@@ -75,10 +82,12 @@ export class Acceptor implements ReadyHandler {
 
   /** The connection stays in the kernel's queue. Told once until one is accepted again. */
   #fail(errno: number): void {
-    this.#io.reactor.rewatch(this.#fd, 0)
+    // Not changed to wait for nothing: the kernel refuses that for a descriptor which is shared.
+    if (this.#pause === undefined) this.#io.reactor.unwatch(this.#fd)
     this.#pause?.cancel()
     this.#pause = this.#io.reactor.setTimer(ACCEPT_PAUSE_MS, () => {
-      this.#io.reactor.rewatch(this.#fd, EPOLLIN)
+      this.#pause = undefined
+      this.#io.reactor.watch(this.#fd, this, this.#interest)
     })
     if (this.#hasFailed) return
     this.#hasFailed = true

@@ -13,6 +13,8 @@ import {
   SOL_TCP,
   TCP_USER_TIMEOUT,
 } from './constants.ts'
+import { DescriptorTable } from './descriptor-table.ts'
+import { NamespaceVisitor } from './namespace-visitor.ts'
 import { SocketOptions } from './socket-options.ts'
 import { errnoName } from './syscalls.ts'
 
@@ -40,8 +42,22 @@ export function probeCapabilities(syscalls: Syscalls): TransportCapabilities {
       options.setInt(fd, SOL_TCP, TCP_USER_TIMEOUT, SOME_TIMEOUT_MS),
     ),
     splice: AVAILABLE,
+    networkNamespaces: probeNamespaces(syscalls),
   }
 }
+
+/** Enters the network namespace that the thread is in already, which takes the same privilege as entering a pod's. */
+function probeNamespaces(syscalls: Syscalls): Capability {
+  const visitor = new NamespaceVisitor({ syscalls, descriptors: new DescriptorTable({ syscalls }, NOBODYS) })
+  const reason = visitor.whyNot()
+  visitor.close()
+  return reason === undefined
+    ? AVAILABLE
+    : { isAvailable: false, reason: `setns: ${reason}; it needs CAP_SYS_ADMIN` }
+}
+
+/** Nobody looks for what is opened and closed within one call. */
+const NOBODYS = { memory: new ArrayBuffer(0), owner: 0 } as const
 
 function probe(
   syscalls: Syscalls,

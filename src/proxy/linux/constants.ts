@@ -63,6 +63,8 @@ export const F_SETPIPE_SZ = 1031
 
 /** What setns(2) is to expect of a descriptor: a network namespace. */
 export const CLONE_NEWNET = 0x40000000
+/** ioctl_nsfs(2): what kind of namespace a descriptor is of. */
+export const NS_GET_NSTYPE = 0xb703
 
 /** unix(7): descriptors that come with a message. */
 export const SCM_RIGHTS = 1

@@ -30,6 +30,11 @@ export class DescriptorTable {
     return fd
   }
 
+  /** Takes over a descriptor that another thread has opened and handed on. */
+  adopt(fd: number): void {
+    this.#owners[fd] = this.#mark
+  }
+
   /** Closes a descriptor that this table's owner has opened. */
   close(fd: number): void {
     // First the note: once closed, the number can be another thread's.

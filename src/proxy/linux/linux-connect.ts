@@ -42,9 +42,13 @@ export class LinuxConnect implements ConnectAttempt, ReadyHandler {
     this.#io = io
     this.#options = options
     this.#events = events
-    const { syscalls, descriptors, reactor } = io
-    const domain = options.to.ip.family === 'ipv4' ? AF_INET : AF_INET6
-    this.#fd = descriptors.opened(syscalls.socket(domain, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0))
+    const { syscalls, descriptors, namespaces, reactor } = io
+    const { to, namespace } = options
+    const domain = to.ip.family === 'ipv4' ? AF_INET : AF_INET6
+    const type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC
+    this.#fd = descriptors.opened(
+      namespace === undefined ? syscalls.socket(domain, type, 0) : namespaces.socket(namespace, domain, type),
+    )
     const failure = this.#fd < 0 ? this.#failureOf('socket') : this.#begin()
     if (failure === undefined) return
     // Told at the end of the turn: the caller has not got this object yet.

@@ -1,4 +1,5 @@
 /** What the sockets and relays of one thread share: its system calls, its loop, and the memory that calls work on. */
+import { NamespaceVisitor } from './namespace-visitor.ts'
 import { PipePool } from './pipe-pool.ts'
 import { Sockaddr } from './sockaddr.ts'
 import { SocketOptions } from './socket-options.ts'
@@ -19,6 +20,7 @@ export class LinuxIo {
   readonly sockaddr: Sockaddr
   readonly options: SocketOptions
   readonly pipes: PipePool
+  readonly namespaces: NamespaceVisitor
   /** What recv writes to. Holds nothing beyond the call of the handler that received it. */
   readonly receiveBuffer: NativeMemory
 
@@ -35,6 +37,7 @@ export class LinuxIo {
     this.sockaddr = new Sockaddr(deps)
     this.options = new SocketOptions(deps)
     this.pipes = new PipePool({ ...deps, failed: deps.pipeFailed })
+    this.namespaces = new NamespaceVisitor(deps)
     this.receiveBuffer = deps.syscalls.allocate(RECEIVE_BUFFER_BYTES)
   }
 }

@@ -2,7 +2,7 @@
  * The Linux engine: epoll, accept4, connect and splice through koffi, in the reactor of the thread that it belongs to.
  * Payload of bulk transfers never enters JavaScript.
  */
-import { Acceptor } from './acceptor.ts'
+import { Acceptor, type AcceptOptions } from './acceptor.ts'
 import { openListeningSocket } from './listening-socket.ts'
 import { LinuxConnect } from './linux-connect.ts'
 import { LinuxIo } from './linux-io.ts'
@@ -65,8 +65,12 @@ export class LinuxTransport implements Transport {
   }
 
   /** Accepts on a listening descriptor that somebody else has opened and closes. */
-  acceptOn(fd: number, events: ListenEvents): { stop(): void } {
-    return new Acceptor(this.#io, fd, events)
+  acceptOn(
+    fd: number,
+    events: ListenEvents,
+    options: AcceptOptions = {},
+  ): { stop(how?: 'accept' | 'leave'): void } {
+    return new Acceptor(this.#io, fd, events, options)
   }
 
   connect(options: ConnectOptions, events: ConnectEvents): ConnectAttempt {
@@ -83,5 +87,6 @@ export class LinuxTransport implements Transport {
   /** Gives back what is kept for the next connections. The reactor stays open. */
   close(): void {
     this.#io.pipes.close()
+    this.#io.namespaces.close()
   }
 }

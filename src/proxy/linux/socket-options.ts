@@ -4,6 +4,7 @@ import {
   IP_TRANSPARENT,
   IPV6_FREEBIND,
   IPV6_TRANSPARENT,
+  SO_ATTACH_REUSEPORT_CBPF,
   SO_ERROR,
   SO_KEEPALIVE,
   SO_LINGER,
@@ -28,6 +29,8 @@ const INT_BYTES = 4
 /** The kernel's limit of both keepalive times, in seconds. */
 const MAX_KEEPALIVE_S = 32_767
 const MAX_KEEPALIVE_PROBES = 127
+/** BPF_RET | BPF_K */
+const BPF_RETURN_CONSTANT = 0x06
 
 /** Each method answers whether the kernel took the option; the number of a failure is in `errno`. */
 export class SocketOptions {
@@ -76,6 +79,22 @@ export class SocketOptions {
       return this.setInt(fd, SOL_IP, IP_TRANSPARENT, 1) && this.setInt(fd, SOL_IP, IP_FREEBIND, 1)
     }
     return this.setInt(fd, SOL_IPV6, IPV6_TRANSPARENT, 1) && this.setInt(fd, SOL_IPV6, IPV6_FREEBIND, 1)
+  }
+
+  /**
+   * Lets the kernel choose among sockets that share an address: the one that listens there since `place` others did, if
+   * there is one; else as it does without. Takes a program of classic BPF: `return place`. socket(7) SO_ATTACH_REUSEPORT_CBPF
+   */
+  setReusePortChoice(fd: number, place: number): boolean {
+    // struct sock_filter { code: u16; jt, jf: u8; k: u32 } and struct sock_fprog { len: u16; filter: pointer }.
+    const instruction = Buffer.allocUnsafeSlow(8).fill(0)
+    instruction.writeUInt16LE(BPF_RETURN_CONSTANT, 0)
+    instruction.writeUInt32LE(place, 4)
+    const program = Buffer.allocUnsafeSlow(16).fill(0)
+    program.writeUInt16LE(1, 0)
+    program.writeBigUInt64LE(BigInt(this.#syscalls.addressOf(instruction)), 8)
+    const value = this.#syscalls.addressOf(program)
+    return this.#syscalls.setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, value, program.length) === 0
   }
 
   /** Makes the close of the socket a reset that drops what is unsent. */

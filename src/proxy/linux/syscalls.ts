@@ -46,6 +46,7 @@ export interface Syscalls {
   /** `message` is a struct msghdr, as in `recvmsg`. */
   readonly sendmsg: (fd: number, message: Pointer, flags: number) => number
   readonly recvmsg: (fd: number, message: Pointer, flags: number) => number
+  readonly ioctl: (fd: number, request: number, argument: Pointer) => number
   readonly if_nametoindex: (name: string) => number
   readonly if_indextoname: (index: number, name: Pointer) => Pointer
   /** The number of the last failure in this thread; to be read at once, whoever fails next writes over it. */
@@ -85,6 +86,8 @@ const SIGNATURES = {
   setns: 'int setns(int, int)',
   sendmsg: 'int sendmsg(int, uintptr_t, int)',
   recvmsg: 'int recvmsg(int, uintptr_t, int)',
+  // Variadic in C; an integer argument is passed in the same way on the machines below.
+  ioctl: 'int ioctl(int, unsigned long, uintptr_t)',
   if_nametoindex: 'uint32_t if_nametoindex(const char *)',
   if_indextoname: 'uintptr_t if_indextoname(uint32_t, uintptr_t)',
 } as const

@@ -51,6 +51,7 @@ export class NodeTransport implements Transport {
       socketOptions: unavailable('setsockopt'),
       userTimeout: unavailable('TCP_USER_TIMEOUT'),
       splice: { isAvailable: false, reason: 'splice: node:net copies through JavaScript' },
+      networkNamespaces: unavailable('setns'),
     }
   }
 

@@ -3,7 +3,7 @@
  * costs a look-up; a miss waits for one round trip together with the other misses of the same turn.
  */
 import { drawRoute } from '../../mesh/router.ts'
-import { planKey } from './plan-messages.ts'
+import { crossingFacts, planKey } from './plan-messages.ts'
 
 import type { Clock, Timer } from '../../core/clock.ts'
 import type { Random } from '../../core/random.ts'
@@ -107,8 +107,7 @@ export class PlanCache implements RouteSource {
     const { clock, flushSoon } = this.#deps
     this.#pending.set(key, { waiters: [waiter], untilMs: clock.nowMs() + ANSWER_TIMEOUT_MS })
     if (this.#timer === undefined) this.#timer = clock.setTimer(ANSWER_TIMEOUT_MS, this.#giveUp)
-    const { listener, client, destination } = facts
-    this.#requests.push({ key, facts: { listener: listener.name, client, destination } })
+    this.#requests.push({ key, facts: crossingFacts(facts) })
     if (this.#requests.length === 1) flushSoon()
   }
 

@@ -7,8 +7,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { UpstreamRegistry } from './upstream-registry.ts'
 
 import type { Clock, Timer } from '../../core/clock.ts'
-import type { Listener } from '../../mesh/listener.ts'
-import type { Route, RoutePlan, Router } from '../../mesh/router.ts'
+import type { Route, RouteFacts, RoutePlan, Router } from '../../mesh/router.ts'
 import type { Discovery } from '../route-source.ts'
 import type { SlotDirectory } from './connection-slots.ts'
 import type {
@@ -31,8 +30,8 @@ const SLICE = 256
 export interface PlanDirectoryDeps {
   readonly router: Router
   readonly clock: Clock
-  /** The listener of a name as it is in force. */
-  readonly listenerOf: (name: string) => Listener | undefined
+  /** The facts of a connection again; `undefined` when its listener or its pod is gone. */
+  readonly factsOf: (facts: CrossingFacts) => RouteFacts | undefined
   readonly slots: SlotDirectory
   readonly send: (worker: number, update: PlanUpdate) => void
   /** Absent: the mesh is known as a whole, and every answer is at hand. */
@@ -90,11 +89,12 @@ export class PlanDirectory {
     const life = this.#lives.get(worker)
     let isLate = false
     for (const request of requests) {
-      if (discovery === undefined) {
+      const facts = discovery && this.#deps.factsOf(request.facts)
+      if (facts === undefined) {
         this.#answer(worker, request)
         continue
       }
-      discovery.whenKnown(request.facts, (isKnown) => {
+      discovery?.whenKnown(facts, (isKnown) => {
         // Without an answer the worker refuses the connection when its own time is over.
         if (!isKnown) return
         // What a dead worker asked is not told to its successor, which may not have been started yet.
@@ -123,6 +123,12 @@ export class PlanDirectory {
     this.#outboxes.delete(worker)
     this.#registry.forgetWorker(worker)
     for (const { workers } of this.#plans.values()) workers.delete(worker)
+  }
+
+  /** A pod is gone: its plans are of no use any more. Costs the number of plans. */
+  forgetPod(uid: string): void {
+    for (const held of this.#plans.values()) if (held.facts.pod === uid) this.#drop(held)
+    this.#flush()
   }
 
   /** Stops looking at plans. Idempotent. */
@@ -159,7 +165,7 @@ export class PlanDirectory {
   #hold(key: string, facts: CrossingFacts): HeldPlan {
     const [oldest] = this.#plans.values()
     if (this.#plans.size >= this.#maxPlans && oldest !== undefined) this.#drop(oldest)
-    const plan = this.#planOf(facts) ?? goneListener(facts.listener)
+    const plan = this.#planOf(facts) ?? goneListener(facts)
     const held: HeldPlan = { key, facts, plan, upstreams: this.#register(plan), workers: new Set() }
     this.#plans.set(key, held)
     return held
@@ -187,9 +193,9 @@ export class PlanDirectory {
     this.#release(held.upstreams)
   }
 
-  #planOf({ listener: name, client, destination }: CrossingFacts): RoutePlan | undefined {
-    const listener = this.#deps.listenerOf(name)
-    return listener && this.#deps.router.plan({ listener, client, destination })
+  #planOf(crossing: CrossingFacts): RoutePlan | undefined {
+    const facts = this.#deps.factsOf(crossing)
+    return facts && this.#deps.router.plan(facts)
   }
 
   #register({ choices }: RoutePlan): HeldPlan['upstreams'] {
@@ -268,12 +274,12 @@ function isSameBesideUpstream(a: Route, b: Route): boolean {
   )
 }
 
-/** For a connection that was accepted as its listener went. */
-function goneListener(name: string): RoutePlan {
+/** For a connection that was accepted as its listener or its pod went. */
+function goneListener({ listener, pod }: CrossingFacts): RoutePlan {
   const route: Route = {
     kind: 'reject',
     reason: 'no_route',
-    detail: `listener ${name} is gone`,
+    detail: pod === undefined ? `listener ${listener} is gone` : `pod ${pod} or listener ${listener} is gone`,
     settings: { accessLogs: [] },
     labels: {},
   }

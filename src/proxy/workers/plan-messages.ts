@@ -11,6 +11,13 @@ export interface CrossingFacts {
   readonly listener: string
   readonly client: SocketAddress
   readonly destination: SocketAddress
+  /** The uid of the pod that captured it, where one did. */
+  readonly pod?: string | undefined
+}
+
+/** The facts of a connection as they cross. */
+export function crossingFacts({ listener, client, destination, pod }: RouteFacts): CrossingFacts {
+  return { listener: listener.name, client, destination, pod: pod?.uid }
 }
 
 /** A question of a worker. Everything that a plan depends on is in the key. */
@@ -49,7 +56,7 @@ export interface PlanUpdate {
 }
 
 /** The key of everything that a plan depends on, see Router.plan. */
-export function planKey({ listener, client, destination }: RouteFacts): string {
-  // Neither part can hold a `|` or a space but the name, which comes last.
-  return `${client.ip.text}|${destination.ip.text}|${destination.port}|${listener.name}`
+export function planKey({ listener, client, destination, pod }: RouteFacts): string {
+  // No part can hold a `|` but the name, which comes last.
+  return `${client.ip.text}|${destination.ip.text}|${destination.port}|${pod?.uid ?? ''}|${listener.name}`
 }

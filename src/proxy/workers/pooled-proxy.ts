@@ -5,6 +5,7 @@
 import { FamilyHealth } from '../endpoint-health.ts'
 import { ListenerSet } from '../listener-set.ts'
 import { OwnAddresses } from '../own-addresses.ts'
+import { PodSet } from '../pods/pod-set.ts'
 import { UpstreamEnds } from '../upstream-ends.ts'
 import { ConnectionCounts } from './connection-counts.ts'
 import { ConnectionSlots, SlotDirectory } from './connection-slots.ts'
@@ -25,6 +26,8 @@ import type { ConnectionRecord } from '../connection-record.ts'
 import type { DescriptorBudget, DescriptorUse } from '../descriptor-budget.ts'
 import type { HealthChange } from '../endpoint-health.ts'
 import type { ListenerAddressStatus } from '../listener-set.ts'
+import type { PodSetOptions } from '../pods/pod-set.ts'
+import type { PodSocketOpener } from '../pods/pod-sockets.ts'
 import type { EndpointReadings, Proxy } from '../proxy.ts'
 import type { ProxyTotals } from '../proxy-totals.ts'
 import type { RecordMessage, RecordRequest } from '../record-batch.ts'
@@ -45,6 +48,8 @@ export interface WorkerPlatform {
   readonly engine: Pick<Transport, 'engine' | 'capabilities'>
   spawn(init: WorkerInit, events: WorkerThreadEvents): WorkerThread
   readonly sockets: OpenSockets
+  /** Opens sockets in the network namespaces of pods; absent where pods are not captured there. */
+  readonly podSockets?: PodSocketOpener
   /** Resets and closes every descriptor that a dead worker has left, and says how many. */
   reclaim(worker: number): number
 }
@@ -72,6 +77,8 @@ export interface PooledProxyDeps {
 
 export interface PooledProxyOptions {
   readonly workers: number
+  /** What pods listen on where the platform opens their sockets. */
+  readonly pods?: Pick<PodSetOptions, 'listeners' | 'reusePort'>
   readonly connections: ConnectionOptions
 }
 
@@ -81,6 +88,7 @@ export class PooledProxy implements Proxy {
   readonly #pool: WorkerPool
   readonly #sockets: SharedSockets
   readonly #listeners: ListenerSet
+  readonly pods: PodSet | undefined
   readonly #directory: PlanDirectory
   readonly #health = new FamilyHealth()
   readonly #own = new OwnAddresses()
@@ -144,12 +152,13 @@ export class PooledProxy implements Proxy {
     )
     this.#directory = new PlanDirectory({
       ...deps,
-      listenerOf: (name) => this.#listenerOf(name),
+      factsOf: (facts) => this.#factsOf(facts),
       slots: new SlotDirectory(this.#slots),
       send: (worker, update) => {
         this.#pool.post(worker, { kind: 'plans', update })
       },
     })
+    this.pods = this.#createPods()
   }
 
   async start(): Promise<void> {
@@ -205,7 +214,7 @@ export class PooledProxy implements Proxy {
 
   async stopAccepting(): Promise<void> {
     this.#stopWatching?.()
-    await this.#listeners.close()
+    await Promise.all([this.#listeners.close(), this.pods?.stopAccepting()])
   }
 
   async whenIdle(): Promise<void> {
@@ -221,9 +230,32 @@ export class PooledProxy implements Proxy {
     await this.stopAccepting()
     this.closeConnections('drained')
     await this.whenIdle()
+    await this.pods?.close()
     this.#budget?.cancel()
     this.#directory.close()
     await this.#pool.close()
+  }
+
+  #createPods(): PodSet | undefined {
+    const { platform, totals } = this.#deps
+    const { pods, connections } = this.#options
+    if (platform.podSockets === undefined || pods === undefined) return undefined
+    const { families, keepalive } = connections
+    return new PodSet(
+      {
+        ...this.#deps,
+        opener: platform.podSockets,
+        live: () => this.#pool.live,
+        post: (worker, message) => {
+          this.#pool.post(worker, message)
+        },
+        entryOf: totals.listeners.entryOf,
+        forget: (uid) => {
+          this.#directory.forgetPod(uid)
+        },
+      },
+      { ...pods, families, keepalive },
+    )
   }
 
   #initOf(worker: number): WorkerInit {
@@ -255,6 +287,7 @@ export class PooledProxy implements Proxy {
     this.#pool.post(worker, { kind: 'own-addresses', addresses: this.#own.all })
     if (changes.length > 0) this.#pool.post(worker, { kind: 'health', changes })
     this.#sockets.workerStarted(worker)
+    this.pods?.workerStarted(worker)
     this.#deps.records.add(threadName(worker), (request) => {
       this.#pool.post(worker, request)
     })
@@ -269,6 +302,7 @@ export class PooledProxy implements Proxy {
     this.#counts.set(worker, 0)
     this.#directory.forgetWorker(worker)
     this.#sockets.workerDied(worker)
+    this.pods?.workerDied(worker)
     records.remove(threadName(worker), 'internal')
     const stats = this.#stats.get(worker)
     this.#stats.delete(worker)
@@ -290,6 +324,9 @@ export class PooledProxy implements Proxy {
         break
       case 'unlistened':
         this.#sockets.unlistened(worker, message.socket)
+        break
+      case 'pod-released':
+        this.pods?.released(worker, message.namespace)
         break
       case 'records':
       case 'records-flushed':
@@ -334,12 +371,17 @@ export class PooledProxy implements Proxy {
     if (denied.length > 0) this.#pool.post(worker, { kind: 'close', ids: denied, reason: 'policy_changed' })
   }
 
-  #isStillAllowed({ listener: name, client, destination }: CrossingFacts): boolean {
-    const listener = this.#listenerOf(name)
+  #isStillAllowed(crossing: CrossingFacts): boolean {
+    const facts = this.#factsOf(crossing)
     // Connections outlive their listener, and no policy can be asked about them without it.
-    if (listener === undefined) return true
-    const facts: RouteFacts = { listener, client, destination }
-    return this.#deps.router.isStillAllowed(facts)
+    return facts === undefined || this.#deps.router.isStillAllowed(facts)
+  }
+
+  #factsOf({ listener: name, client, destination, pod: uid }: CrossingFacts): RouteFacts | undefined {
+    const listener = this.#listenerOf(name)
+    const pod = uid === undefined ? undefined : this.pods?.find(uid)
+    if (listener === undefined || (uid !== undefined && pod === undefined)) return undefined
+    return { listener, client, destination, pod }
   }
 
   #listenerOf(name: string): Listener | undefined {

@@ -13,7 +13,9 @@ import { UpstreamStates } from '../upstream-state.ts'
 import { ConnectionCounts } from './connection-counts.ts'
 import { ConnectionSlots } from './connection-slots.ts'
 import { PlanCache } from './plan-cache.ts'
+import { crossingFacts } from './plan-messages.ts'
 import { SharedConnectionLimits } from './shared-limits.ts'
+import { WorkerPods } from './worker-pods.ts'
 
 import type { Clock } from '../../core/clock.ts'
 import type { Random } from '../../core/random.ts'
@@ -35,7 +37,11 @@ import type {
 
 /** An engine that accepts on listening sockets which somebody else has opened. */
 export interface WorkerTransport extends Transport {
-  acceptOn(fd: number, events: ListenEvents): { stop(): void }
+  acceptOn(
+    fd: number,
+    events: ListenEvents,
+    options?: { readonly isShared?: boolean },
+  ): { stop(how?: 'accept' | 'leave'): void }
 }
 
 export interface WorkerCoreDeps {
@@ -64,6 +70,7 @@ export class WorkerCore {
   readonly #health = new FamilyHealth()
   readonly #upstreams = new UpstreamStates()
   readonly #own = new OwnAddresses()
+  readonly #pods: WorkerPods
   readonly #listeners = new Map<string, Listener>()
   readonly #entries = new Map<string, number>()
   readonly #acceptors = new Map<number, { readonly listener: string; readonly stop: () => void }>()
@@ -107,7 +114,8 @@ export class WorkerCore {
           { worker },
         ),
         loops: loopGuardOf(init),
-        isOwnAddress: (address) => this.#own.has(address),
+        isOwnAddress: (address, pod) =>
+          pod === undefined ? this.#own.has(address) : this.#pods.isOwnAddress(address, pod),
         hasRoom: () => counts.hasRoom(descriptorLimit),
         sizeChanged: (size) => {
           counts.set(worker, size)
@@ -117,6 +125,15 @@ export class WorkerCore {
       init.options,
       init.firstConnectionId,
     )
+    this.#pods = new WorkerPods({
+      acceptOn: (fd, events, options) => deps.transport.acceptOn(fd, events, options),
+      accept: (socket, listener, place) => {
+        this.#connections.accept(socket, listener, place)
+      },
+      acceptFailed: (code) => {
+        this.#connections.acceptFailed(code)
+      },
+    })
     this.#health.watch((change) => {
       this.#learnt.push(change)
       this.#flushSoon()
@@ -145,6 +162,24 @@ export class WorkerCore {
       case 'listener':
         if (this.#listeners.has(message.listener.name))
           this.#listeners.set(message.listener.name, message.listener)
+        break
+      case 'pod-listeners':
+        this.#pods.setListeners(message.listeners.map(({ listener }) => listener))
+        for (const { listener, entry } of message.listeners) this.#entries.set(listener.name, entry)
+        break
+      case 'pod':
+        this.#pods.update(message)
+        break
+      case 'pod-gone':
+        this.#pods.remove(message.namespace)
+        this.#connections.closeIn(message.namespace, 'pod_removed')
+        this.#deps.post({ kind: 'pod-released', namespace: message.namespace })
+        break
+      case 'pods-unlisten':
+        this.#pods.stopAccepting()
+        // Routes that were asked for go first.
+        this.#flush()
+        this.#deps.post({ kind: 'pod-released' })
         break
       case 'plans':
         this.#plans.apply(message.update)
@@ -287,6 +322,6 @@ function loopGuardOf({ worker, shared }: WorkerInit): LoopGuard {
   )
 }
 
-function crossing({ id, facts: { listener, client, destination } }: LiveFacts): CrossingConnection {
-  return { id, facts: { listener: listener.name, client, destination } }
+function crossing({ id, facts }: LiveFacts): CrossingConnection {
+  return { id, facts: crossingFacts(facts) }
 }

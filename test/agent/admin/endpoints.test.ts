@@ -97,7 +97,7 @@ t.test('serves metrics under both paths that scrapers use', async (t) => {
 
 t.test("is ready when every task has ended, in ztunnel's words until then", async (t) => {
   const readiness = new Readiness()
-  const routes = readinessRoutes({ readiness, listeners: () => [] })
+  const routes = readinessRoutes({ pods: () => undefined, readiness, listeners: () => [] })
   const ends = ['state manager', 'proxy'].map((task) => readiness.begin(task))
   t.strictSame(await ask(routes, 'GET', '/healthz/ready'), {
     status: 500,
@@ -109,7 +109,11 @@ t.test("is ready when every task has ended, in ztunnel's words until then", asyn
 })
 
 t.test('rule 2: lists listeners per family, and stays ready without a family', async (t) => {
-  const routes = readinessRoutes({ readiness: new Readiness(), listeners: () => [WEB4, WEB6] })
+  const routes = readinessRoutes({
+    pods: () => undefined,
+    readiness: new Readiness(),
+    listeners: () => [WEB4, WEB6],
+  })
   t.strictSame(await ask(routes, 'GET', '/readyz'), {
     status: 200,
     body: 'ready\nlisteners\n  web ipv4 0.0.0.0:80 bound\n  web ipv6 [::]:80 absent: cannot listen on [::]:80: EAFNOSUPPORT\n',
@@ -119,7 +123,7 @@ t.test('rule 2: lists listeners per family, and stays ready without a family', a
 t.test('is not ready without a family that the operator requires', async (t) => {
   let listeners: readonly ListenerAddressStatus[] = [WEB4, WEB6]
   const readiness = new Readiness([requiredFamiliesCheck(['ipv4', 'ipv6'], () => listeners)])
-  const routes = readinessRoutes({ readiness, listeners: () => listeners })
+  const routes = readinessRoutes({ pods: () => undefined, readiness, listeners: () => listeners })
   t.match(await ask(routes, 'GET', '/healthz/ready'), {
     status: 500,
     body: 'not ready, pending: family ipv6\n',

@@ -15,6 +15,7 @@ const ALL: TransportCapabilities = {
   socketOptions: YES,
   userTimeout: YES,
   splice: YES,
+  networkNamespaces: YES,
 }
 const NONE: TransportCapabilities = {
   originalDestination: NO,
@@ -23,6 +24,7 @@ const NONE: TransportCapabilities = {
   socketOptions: NO,
   userTimeout: NO,
   splice: NO,
+  networkNamespaces: NO,
 }
 
 function settingsOf(env: Readonly<Record<string, string>>): Settings {

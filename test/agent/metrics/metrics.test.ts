@@ -31,6 +31,7 @@ const CAPABILITIES: MetricsDeps['engine']['capabilities'] = {
   socketOptions: NOT_HERE,
   userTimeout: NOT_HERE,
   splice: NOT_HERE,
+  networkNamespaces: NOT_HERE,
 }
 
 function bench(parts: Partial<MetricsDeps> = {}): {
@@ -46,6 +47,7 @@ function bench(parts: Partial<MetricsDeps> = {}): {
       workloads,
       refresh: () => Promise.resolve(),
       unhealthyEndpoints: () => ({ ipv4: 0, ipv6: 3 }),
+      pods: () => undefined,
       source: () => ({
         isConnected: true,
         messages: [{ type: 'listener', result: 'accepted', count: 4 }],

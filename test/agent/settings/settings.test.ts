@@ -95,7 +95,7 @@ const REFUSED = [
   { name: 'TWINSTACK_ATTEMPT_DELAY_MS', value: '1e2', why: 'write a whole number from 10 to 2000' },
   { name: 'TWINSTACK_REQUIRE_FAMILIES', value: 'ipv5', why: 'write a list of ipv4 or ipv6' },
   { name: 'TWINSTACK_ENGINE', value: 'epoll', why: 'write auto, node or linux' },
-  { name: 'TWINSTACK_WORKERS', value: '255', why: 'write a whole number from 0 to 254' },
+  { name: 'TWINSTACK_WORKERS', value: '254', why: 'write a whole number from 0 to 253' },
   {
     name: 'ZTUNNEL_WORKER_THREADS',
     value: 'half',
@@ -258,7 +258,7 @@ t.test('takes the number of workers from the first who says one', async (t) => {
     { env: { ...proxyConfig, ...ztunnel }, workers: [1, 1, 3, 32] },
     { env: { ...proxyConfig, ...ztunnel, TWINSTACK_WORKERS: '7' }, workers: [7, 7, 7, 7] },
     { env: { ...ztunnel, TWINSTACK_WORKERS: '0' }, workers: [1, 2, 6, 64] },
-    { env: { PROXY_CONFIG: 'concurrency: 1024' }, workers: [254, 254, 254, 254] },
+    { env: { PROXY_CONFIG: 'concurrency: 1024' }, workers: [253, 253, 253, 253] },
   ]
   for (const { env, workers } of cases) {
     const settings = settingsOf(env)

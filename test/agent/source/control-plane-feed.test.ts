@@ -19,6 +19,15 @@ import type { XdsMode } from '../../../src/xds-client/stream/discovery-messages.
 const LOGGER = { isEnabled: () => true, log: () => undefined }
 const ADDRESSES = recordedResources('wds-dual-stack.delta', 'Address')
 
+const LISTENER = {
+  name: 'outbound',
+  addresses: [],
+  capture: 'redirect',
+  direction: 'outbound',
+  bindToPort: true,
+  filterChains: [],
+  accessLogs: [],
+} as const
 const AVAILABLE = { isAvailable: true } as const
 const CAPABILITIES: TransportCapabilities = {
   originalDestination: AVAILABLE,
@@ -27,6 +36,7 @@ const CAPABILITIES: TransportCapabilities = {
   socketOptions: AVAILABLE,
   userTimeout: AVAILABLE,
   splice: AVAILABLE,
+  networkNamespaces: AVAILABLE,
 }
 
 function startFeed(t: Test, { isOnDemand = false } = {}) {
@@ -102,6 +112,7 @@ t.test('asks for addresses on demand, and lets a connection wait for the answer'
   let isKnown = false
   feed.discovery.whenKnown(
     {
+      listener: LISTENER,
       client: { ip: parseIp('10.244.2.2'), port: 40_000 },
       destination: { ip: parseIp('10.244.2.2'), port: 9_000 },
     },

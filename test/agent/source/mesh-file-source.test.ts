@@ -25,6 +25,7 @@ const CAPABILITIES = {
   socketOptions: UNAVAILABLE,
   userTimeout: UNAVAILABLE,
   splice: UNAVAILABLE,
+  networkNamespaces: UNAVAILABLE,
 }
 
 /** Files in memory that count how often each is read. A write is a new version, also of an equal text. */

@@ -16,6 +16,7 @@ const CAPABILITIES: TransportCapabilities = {
   socketOptions: UNAVAILABLE,
   userTimeout: UNAVAILABLE,
   splice: UNAVAILABLE,
+  networkNamespaces: UNAVAILABLE,
 }
 
 /** Reads `mesh.yaml` of a file system that holds just `files`. */

@@ -1,0 +1,195 @@
+/**
+ * What Linux does for captured pods, from the main thread: sockets in their network namespaces, and the socket of istio-cni.
+ * A thread of its own does the work (pod-thread.ts); it is started with the first request, and again when it has died.
+ */
+import { fstatSync, readlinkSync } from 'node:fs'
+
+import { errorMessage } from '../../core/errors.ts'
+import { CLONE_NEWNET, NS_GET_NSTYPE } from '../../proxy/linux/constants.ts'
+import { startNativeThread } from './native-thread.ts'
+
+import type { Logger } from '../../core/logger.ts'
+import type { DescriptorTable } from '../../proxy/linux/descriptor-table.ts'
+import type { SocketOptions } from '../../proxy/linux/socket-options.ts'
+import type { Syscalls } from '../../proxy/linux/syscalls.ts'
+import type { DescriptorKind, PodSocketOpener, WantedSocket } from '../../proxy/pods/pod-sockets.ts'
+import type { ZdsChannel, ZdsChannelEvents, ZdsTransport } from '../../zds-client/zds-transport.ts'
+import type { NativeThread } from './native-thread.ts'
+import type { FromPodThread, PodThreadData, ToPodThread } from './pod-thread.ts'
+
+export interface LinuxPodsDeps {
+  readonly syscalls: Syscalls
+  /** Of the main thread. */
+  readonly descriptors: DescriptorTable
+  readonly options: SocketOptions
+  readonly logger: Logger
+}
+
+export interface LinuxPodsOptions {
+  /** The memory of the table. */
+  readonly table: SharedArrayBuffer
+  /** Whose the descriptors of the thread are. */
+  readonly owner: number
+  /** The module that the thread runs, see pod-worker.ts. */
+  readonly threadUrl: URL
+}
+
+type OpenResult = Awaited<ReturnType<PodSocketOpener['open']>>
+
+const THREAD_DIED = 'the thread that goes into network namespaces died'
+
+export class LinuxPods implements PodSocketOpener, ZdsTransport {
+  readonly #deps: LinuxPodsDeps
+  readonly #options: LinuxPodsOptions
+  readonly #requests = new Map<number, (result: OpenResult) => void>()
+  readonly #channels = new Map<number, ZdsChannelEvents>()
+  #thread: NativeThread<ToPodThread> | undefined
+  #ended: (() => void) | undefined
+  #lastId = 0
+  #isClosed = false
+
+  constructor(deps: LinuxPodsDeps, options: LinuxPodsOptions) {
+    this.#deps = deps
+    this.#options = options
+  }
+
+  identify(fd: number): DescriptorKind {
+    if (this.#deps.syscalls.ioctl(fd, NS_GET_NSTYPE, 0) !== CLONE_NEWNET)
+      return { isNamespace: false, what: describeDescriptor(fd) }
+    const { dev, ino } = fstatSync(fd, { bigint: true })
+    return { isNamespace: true, identity: `${dev}:${ino}` }
+  }
+
+  open(namespace: number, wanted: readonly WantedSocket[]): Promise<OpenResult> {
+    const request = ++this.#lastId
+    return new Promise((resolve) => {
+      this.#requests.set(request, resolve)
+      this.#post({ kind: 'open', request, namespace, wanted })
+    })
+  }
+
+  yieldTo(fd: number): void {
+    // Sockets that share an address are numbered in the order in which they began to listen: 0 is this agent's own.
+    this.#deps.options.setReusePortChoice(fd, 1)
+  }
+
+  close(fd: number): void {
+    this.#deps.descriptors.close(fd)
+  }
+
+  closeDescriptor(fd: number): void {
+    this.close(fd)
+  }
+
+  connect(path: string, events: ZdsChannelEvents): ZdsChannel {
+    const channel = ++this.#lastId
+    this.#channels.set(channel, events)
+    this.#post({ kind: 'connect', channel, path })
+    return {
+      send: (bytes) => {
+        if (this.#channels.has(channel)) this.#post({ kind: 'send', channel, bytes })
+      },
+      close: () => {
+        if (this.#channels.delete(channel)) this.#post({ kind: 'disconnect', channel })
+      },
+    }
+  }
+
+  /** Ends the thread. Resolves when it runs no more. Idempotent. */
+  async end(): Promise<void> {
+    this.#isClosed = true
+    if (this.#thread === undefined) return
+    const ended = new Promise<void>((resolve) => {
+      this.#ended = resolve
+    })
+    this.#thread.post({ kind: 'stop' })
+    await ended
+  }
+
+  #post(message: ToPodThread): void {
+    if (this.#isClosed) return
+    try {
+      this.#thread ??= this.#start()
+    } catch (error) {
+      // Whoever waits is told in a turn of its own, as when a thread dies.
+      setImmediate(() => {
+        this.#exited(error)
+      })
+    }
+    this.#thread?.post(message)
+  }
+
+  #start(): NativeThread<ToPodThread> {
+    const { table, owner, threadUrl } = this.#options
+    return startNativeThread<ToPodThread, FromPodThread>(
+      this.#deps,
+      {
+        url: threadUrl,
+        workerData: (thread): PodThreadData => ({ ...thread, descriptors: table, owner }),
+      },
+      {
+        received: (message) => {
+          this.#received(message)
+        },
+        exited: (reason) => {
+          this.#exited(reason)
+        },
+      },
+    )
+  }
+
+  #received(message: FromPodThread): void {
+    switch (message.kind) {
+      case 'opened': {
+        const { request, result } = message
+        if (result.ok)
+          for (const socket of result.value.sockets)
+            if (socket.kind === 'bound') this.#deps.descriptors.adopt(socket.fd)
+        this.#requests.get(request)?.(result)
+        this.#requests.delete(request)
+        break
+      }
+      case 'connected':
+        this.#channels.get(message.channel)?.connected()
+        break
+      case 'received': {
+        const { channel, packet } = message
+        for (const fd of packet.descriptors) this.#deps.descriptors.adopt(fd)
+        const events = this.#channels.get(channel)
+        if (events === undefined) for (const fd of packet.descriptors) this.close(fd)
+        else events.received(packet)
+        break
+      }
+      case 'disconnected': {
+        const events = this.#channels.get(message.channel)
+        this.#channels.delete(message.channel)
+        events?.closed(message.reason)
+        break
+      }
+    }
+  }
+
+  #exited(reason: unknown): void {
+    this.#thread = undefined
+    this.#deps.descriptors.closeOwnedBy(this.#options.owner)
+    if (this.#ended === undefined) {
+      const detail = reason === undefined ? 'it ended by itself' : errorMessage(reason)
+      this.#deps.logger.log('error', THREAD_DIED, { reason: detail })
+    }
+    for (const resolve of this.#requests.values()) resolve({ ok: false, problem: THREAD_DIED })
+    this.#requests.clear()
+    const channels = [...this.#channels.values()]
+    this.#channels.clear()
+    for (const events of channels) events.closed(THREAD_DIED)
+    this.#ended?.()
+  }
+}
+
+/** A path, or `socket:[4711]`. */
+function describeDescriptor(fd: number): string {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`)
+  } catch (error) {
+    return errorMessage(error)
+  }
+}

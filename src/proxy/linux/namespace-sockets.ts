@@ -1,0 +1,61 @@
+/** Looks at the network namespace of a pod and opens the listening sockets that it can have there. */
+import os from 'node:os'
+
+import { tryParseIp } from '../../core/address.ts'
+import { openListeningSocket } from './listening-socket.ts'
+import { errnoName } from './syscalls.ts'
+
+import type { IpAddress } from '../../core/address.ts'
+import type { OpenedNamespace, PodSocket, WantedSocket } from '../pods/pod-sockets.ts'
+import type { DescriptorTable } from './descriptor-table.ts'
+import type { NamespaceVisitor } from './namespace-visitor.ts'
+import type { Syscalls } from './syscalls.ts'
+
+export interface NamespaceSocketsDeps {
+  readonly syscalls: Syscalls
+  /** Notes who has opened the sockets. */
+  readonly descriptors: DescriptorTable
+  readonly visitor: NamespaceVisitor
+  /** As os.networkInterfaces: the interfaces that are up in the namespace of the thread. */
+  readonly interfaces?: typeof os.networkInterfaces
+}
+
+/** What was found, or why the thread could not go there. */
+export type NamespaceSockets =
+  { readonly ok: true; readonly value: OpenedNamespace } | { readonly ok: false; readonly problem: string }
+
+/**
+ * Opens each wanted socket whose family the namespace has an address of beside loopback's. A family without one is absent:
+ * nothing that is captured can use it. The caller closes the sockets.
+ */
+export function openInNamespace(
+  deps: NamespaceSocketsDeps,
+  namespace: number,
+  wanted: readonly WantedSocket[],
+): NamespaceSockets {
+  const { visitor, syscalls, interfaces = os.networkInterfaces } = deps
+  const value = visitor.visit({ fd: namespace }, () => {
+    const addresses = addressesOf(interfaces())
+    const families = new Set(addresses.map(({ family }) => family))
+    const sockets = wanted.map((each): PodSocket => {
+      if (!families.has(each.address.address.ip.family)) return { kind: 'absent' }
+      const opened = openListeningSocket(deps, each.address, { ...each.options, reusePort: each.reusePort })
+      if (opened.ok) return { kind: 'bound', fd: opened.fd }
+      const isAbsent = opened.code === 'family_absent' || opened.code === 'address_unavailable'
+      return isAbsent ? { kind: 'absent' } : { kind: 'failed', code: opened.code, message: opened.message }
+    })
+    return { addresses, sockets }
+  })
+  if (value !== undefined) return { ok: true, value }
+  return {
+    ok: false,
+    problem: `its network namespace cannot be entered: setns ${errnoName(syscalls.errno())}`,
+  }
+}
+
+function addressesOf(interfaces: ReturnType<typeof os.networkInterfaces>): readonly IpAddress[] {
+  return Object.values(interfaces)
+    .flatMap((addresses) => addresses ?? [])
+    .filter(({ internal }) => !internal)
+    .flatMap(({ address }) => tryParseIp(address) ?? [])
+}

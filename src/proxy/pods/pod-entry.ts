@@ -1,0 +1,226 @@
+/**
+ * One captured pod: its network namespace, a listening socket for each listener and family, and what is still tried to
+ * get there. A family that its namespace has not is a state that is looked at again (rule 2), and costs nobody else anything.
+ */
+import { Backoff } from '../../core/backoff.ts'
+import { ABSENT_PROBE_MS, FAILED_BACKOFF } from '../listener-set.ts'
+
+import type { Clock, Timer } from '../../core/clock.ts'
+import type { Family } from '../../core/family.ts'
+import type { Random } from '../../core/random.ts'
+import type { CapturedPod, Pod } from '../../mesh/pod.ts'
+import type { ListenerState } from '../listener-ledger.ts'
+import type { NetworkNamespace } from '../transport.ts'
+import type { PodSocket, PodSocketOpener, WantedSocket } from './pod-sockets.ts'
+
+/** How long until an absent family is looked for again: soon at first, because a second network may come after the first. */
+const ABSENT_BACKOFF = { initialMs: 1_000, maxMs: ABSENT_PROBE_MS } as const
+/** Failed tries after which a pod is given up: some three minutes. */
+export const MAX_FAILED_TRIES = 12
+/** The same for a namespace without any address: that of a pod which was deleted on the way here (istio/istio#55794). */
+export const MAX_EMPTY_TRIES = 3
+
+/** How it went; `problem` is a short sentence. */
+export type PodOutcome = { readonly ok: true } | { readonly ok: false; readonly problem: string }
+
+/** A socket that every pod is to have. */
+export interface PodListenerSocket extends WantedSocket {
+  readonly listener: string
+}
+
+/** One listener and family of a pod, with what became of it. */
+export interface PodListenerStatus {
+  readonly listener: string
+  readonly family: Family
+  readonly state: ListenerState
+  /** Why it is not bound; empty when it is. */
+  readonly reason: string
+}
+
+/** A pod as operators see it. */
+export interface PodStatus {
+  readonly pod: CapturedPod
+  /** `up`: everything that its namespace can have is bound. */
+  readonly state: 'up' | 'pending'
+  /** Why it is pending; empty when it is up. */
+  readonly problem: string
+  readonly listeners: readonly PodListenerStatus[]
+}
+
+/** A bound socket; `place` is its number among those of the pod. */
+export interface BoundPodSocket {
+  readonly place: number
+  readonly fd: number
+  readonly listener: string
+}
+
+export interface PodEntryDeps {
+  readonly opener: PodSocketOpener
+  readonly clock: Clock
+  readonly random: Random
+}
+
+export interface PodEntryEvents {
+  /** Sockets have been bound, or the addresses have become others: workers have to know. */
+  changed(bound: readonly BoundPodSocket[]): void
+  /** It has failed for the last time, and is to be removed. */
+  gaveUp(problem: string): void
+}
+
+const REMOVED: PodOutcome = { ok: false, problem: 'the pod was removed meanwhile' }
+const NOT_TRIED: PodSocket = { kind: 'failed', code: 'internal', message: 'not tried yet' }
+
+export class PodEntry {
+  readonly namespace: NetworkNamespace
+  /** The same for all descriptors of its network namespace. */
+  readonly identity: string
+  readonly #deps: PodEntryDeps
+  readonly #events: PodEntryEvents
+  readonly #wanted: readonly PodListenerSocket[]
+  readonly #sockets: PodSocket[]
+  readonly #failedBackoff: Backoff
+  readonly #absentBackoff: Backoff
+  #pod: CapturedPod
+  #problem = 'not tried yet'
+  #failedTries = 0
+  #timer: Timer | undefined
+  #opening: Promise<PodOutcome> | undefined
+  #isClosed = false
+
+  constructor(
+    deps: PodEntryDeps,
+    options: {
+      readonly pod: Pod
+      readonly namespace: NetworkNamespace
+      readonly identity: string
+      readonly wanted: readonly PodListenerSocket[]
+    },
+    events: PodEntryEvents,
+  ) {
+    this.#deps = deps
+    this.#events = events
+    this.#pod = { ...options.pod, addresses: [] }
+    this.namespace = options.namespace
+    this.identity = options.identity
+    this.#wanted = options.wanted
+    this.#sockets = options.wanted.map(() => NOT_TRIED)
+    this.#failedBackoff = new Backoff(deps, FAILED_BACKOFF)
+    this.#absentBackoff = new Backoff(deps, ABSENT_BACKOFF)
+  }
+
+  get pod(): CapturedPod {
+    return this.#pod
+  }
+
+  get bound(): readonly BoundPodSocket[] {
+    return this.#sockets.flatMap((socket, place) =>
+      socket.kind === 'bound'
+        ? [{ place, fd: socket.fd, listener: this.#wanted[place]?.listener ?? '' }]
+        : [],
+    )
+  }
+
+  get status(): PodStatus {
+    return {
+      pod: this.#pod,
+      state: this.#problem === '' ? 'up' : 'pending',
+      problem: this.#problem,
+      listeners: this.#wanted.map(({ listener, address }, place) => ({
+        listener,
+        family: address.address.ip.family,
+        ...describe(this.#sockets[place] ?? NOT_TRIED),
+      })),
+    }
+  }
+
+  /** Opens what is not open yet, now. Resolves with how it went; never rejects. */
+  open(): Promise<PodOutcome> {
+    if (this.#isClosed) return Promise.resolve(REMOVED)
+    this.#opening ??= this.#open().finally(() => {
+      this.#opening = undefined
+    })
+    return this.#opening
+  }
+
+  /** Tries nothing more. Resolves when nothing is under way; what is bound stays for `closeSockets`. */
+  async stop(): Promise<void> {
+    this.#isClosed = true
+    this.#timer?.cancel()
+    await this.#opening
+  }
+
+  /** Closes the listening sockets. Nobody may accept on them any more. */
+  closeSockets(): void {
+    for (const { fd, place } of this.bound) {
+      this.#sockets[place] = { kind: 'failed', code: 'internal', message: 'closed' }
+      this.#deps.opener.close(fd)
+    }
+  }
+
+  async #open(): Promise<PodOutcome> {
+    this.#timer?.cancel()
+    const missing = this.#sockets.flatMap(({ kind }, place) => (kind === 'bound' ? [] : [place]))
+    const result = await this.#deps.opener.open(
+      this.namespace.fd,
+      missing.flatMap((place) => this.#wanted[place] ?? []),
+    )
+    if (this.#isClosed) {
+      if (result.ok) for (const socket of result.value.sockets) this.#discard(socket)
+      return REMOVED
+    }
+    if (!result.ok) return this.#failed(result.problem)
+    const { addresses, sockets } = result.value
+    for (const [index, socket] of sockets.entries()) {
+      const place = missing[index]
+      if (place === undefined) this.#discard(socket)
+      else this.#sockets[place] = socket
+    }
+    const hasMoved =
+      addresses.map(({ text }) => text).join() !== this.#pod.addresses.map(({ text }) => text).join()
+    if (hasMoved) this.#pod = { ...this.#pod, addresses }
+    if (hasMoved || sockets.some(({ kind }) => kind === 'bound')) this.#events.changed(this.bound)
+    return this.#judge()
+  }
+
+  #judge(): PodOutcome {
+    if (this.#pod.addresses.length === 0)
+      return this.#failed(
+        'its network namespace has no address: the pod is gone or not set up',
+        MAX_EMPTY_TRIES,
+      )
+    const failures = this.#sockets.flatMap((socket) => (socket.kind === 'failed' ? [socket.message] : []))
+    if (failures.length > 0) return this.#failed([...new Set(failures)].join('; '))
+    this.#problem = ''
+    this.#failedTries = 0
+    this.#failedBackoff.reset()
+    if (this.#sockets.some(({ kind }) => kind === 'absent')) this.#tryAgain(this.#absentBackoff.nextDelayMs())
+    return { ok: true }
+  }
+
+  #failed(problem: string, maxTries = MAX_FAILED_TRIES): PodOutcome {
+    this.#problem = problem
+    this.#failedTries++
+    if (this.#failedTries < maxTries) this.#tryAgain(this.#failedBackoff.nextDelayMs())
+    else this.#events.gaveUp(problem)
+    return { ok: false, problem }
+  }
+
+  #tryAgain(delayMs: number): void {
+    this.#timer = this.#deps.clock.setTimer(delayMs, () => void this.open())
+  }
+
+  #discard(socket: PodSocket): void {
+    if (socket.kind === 'bound') this.#deps.opener.close(socket.fd)
+  }
+}
+
+function describe(socket: PodSocket): Pick<PodListenerStatus, 'state' | 'reason'> {
+  switch (socket.kind) {
+    case 'bound':
+      return { state: 'bound', reason: '' }
+    case 'absent':
+      return { state: 'absent', reason: 'the namespace has no address of this family' }
+    case 'failed':
+      return { state: 'failed', reason: socket.message }
+  }
+}

@@ -1,0 +1,269 @@
+/**
+ * The pods whose connections are captured here: takes them in with their network namespaces, tells the workers of them, and
+ * ends them again. Each is served or fails by itself; every descriptor is closed once.
+ */
+import { DEFAULT_BACKLOG } from '../listener-set.ts'
+import { crossingListener } from '../workers/shared-sockets.ts'
+import { PodEntry } from './pod-entry.ts'
+
+import type { Clock } from '../../core/clock.ts'
+import type { Family } from '../../core/family.ts'
+import type { Logger } from '../../core/logger.ts'
+import type { Random } from '../../core/random.ts'
+import type { Listener } from '../../mesh/listener.ts'
+import type { CapturedPod, Pod } from '../../mesh/pod.ts'
+import type { Keepalive } from '../../mesh/upstream.ts'
+import type { ToWorker } from '../workers/messages.ts'
+import type { BoundPodSocket, PodListenerSocket, PodOutcome, PodStatus } from './pod-entry.ts'
+import type { PodSocketOpener } from './pod-sockets.ts'
+
+/** How long a worker has to let go of a pod. A hung one uses nothing of it. */
+export const POD_RELEASE_DEADLINE_MS = 1_000
+/** How long connections whose handshake has begun may still arrive after new ones go to another agent. */
+export const HANDOVER_MS = 500
+
+export interface PodSetDeps {
+  readonly opener: PodSocketOpener
+  /** The workers that live. */
+  readonly live: () => readonly number[]
+  readonly post: (worker: number, message: ToWorker) => void
+  /** Where the counters have a listener. */
+  readonly entryOf: (listener: string) => number
+  /** A pod is gone: what is remembered of its connections has no use any more. */
+  readonly forget: (uid: string) => void
+  readonly clock: Clock
+  readonly random: Random
+  readonly logger: Logger
+}
+
+export interface PodSetOptions {
+  /** What every pod listens on; its addresses are any address of a family. */
+  readonly listeners: readonly Listener[]
+  readonly families: readonly Family[]
+  readonly keepalive: Keepalive
+  readonly reusePort: boolean
+}
+
+/** How many pods there are and have been. */
+export interface PodCounts {
+  readonly up: number
+  readonly pending: number
+  readonly started: number
+  readonly stopped: number
+}
+
+export class PodSet {
+  readonly #deps: PodSetDeps
+  readonly #listeners: readonly Listener[]
+  readonly #wanted: readonly PodListenerSocket[]
+  readonly #entries = new Map<string, PodEntry>()
+  /** Who waits for a worker's answer about a pod, or about all of them. */
+  readonly #releases = new Set<Release>()
+  #lastNamespace = 0
+  #started = 0
+  #stopped = 0
+  #isDraining = false
+
+  constructor(deps: PodSetDeps, { listeners, families, keepalive, reusePort }: PodSetOptions) {
+    this.#deps = deps
+    this.#listeners = listeners
+    this.#wanted = listeners.flatMap((listener) =>
+      listener.addresses
+        .filter(({ address }) => families.includes(address.ip.family))
+        .map((address) => ({
+          listener: listener.name,
+          address,
+          reusePort,
+          options: {
+            backlog: listener.backlog ?? DEFAULT_BACKLOG,
+            keepalive: { ...keepalive, ...listener.keepalive },
+          },
+        })),
+    )
+  }
+
+  /**
+   * Serves a pod from now on. Takes the descriptor over, whatever the outcome. Resolves when the pod's listeners are open, or
+   * with what kept them from it; then it is tried again for a while. Never rejects.
+   */
+  async add(pod: Pod, namespace: number): Promise<PodOutcome> {
+    const { opener } = this.#deps
+    const kind = opener.identify(namespace)
+    const refuse = (problem: string): PodOutcome => {
+      opener.close(namespace)
+      return { ok: false, problem }
+    }
+    if (!kind.isNamespace) return refuse(`its descriptor is of ${kind.what}, not of a network namespace`)
+    if (this.#isDraining) return refuse('this agent is draining')
+    const { identity } = kind
+    const before = this.#entries.get(pod.uid)
+    if (before?.identity === identity) {
+      opener.close(namespace)
+      return before.status.state === 'up' ? { ok: true } : before.open()
+    }
+    const entry: PodEntry = new PodEntry(
+      this.#deps,
+      { pod, namespace: { id: ++this.#lastNamespace, fd: namespace }, identity, wanted: this.#wanted },
+      {
+        changed: (bound) => {
+          this.#tell(entry, bound)
+        },
+        gaveUp: (problem) => {
+          this.#deps.logger.log('error', `pod ${pod.namespace}/${pod.name} is given up: ${problem}`, {
+            uid: pod.uid,
+          })
+          void this.#remove(entry)
+        },
+      },
+    )
+    // At once, so that a removal which comes meanwhile finds it.
+    this.#entries.set(pod.uid, entry)
+    this.#started++
+    if (before !== undefined) await this.#end(before)
+    return entry.open()
+  }
+
+  has(uid: string): boolean {
+    return this.#entries.has(uid)
+  }
+
+  /** A pod that is served. */
+  find(uid: string): CapturedPod | undefined {
+    return this.#entries.get(uid)?.pod
+  }
+
+  /** Ends everything of a pod. Resolves when nothing of it is left; false when it was not served. Never rejects. */
+  async remove(uid: string): Promise<boolean> {
+    const entry = this.#entries.get(uid)
+    if (entry === undefined) return false
+    await this.#remove(entry)
+    return true
+  }
+
+  /** Ends every pod that is not named. */
+  retain(uids: ReadonlySet<string>): void {
+    for (const [uid, entry] of this.#entries) if (!uids.has(uid)) void this.#remove(entry)
+  }
+
+  get statuses(): readonly PodStatus[] {
+    return Array.from(this.#entries.values(), ({ status }) => status)
+  }
+
+  get counts(): PodCounts {
+    const up = [...this.#entries.values()].filter(({ status }) => status.state === 'up').length
+    return { up, pending: this.#entries.size - up, started: this.#started, stopped: this.#stopped }
+  }
+
+  /** A worker has started and knows nothing. */
+  workerStarted(worker: number): void {
+    const listeners = this.#listeners.map((listener) => ({
+      listener: crossingListener(listener),
+      entry: this.#deps.entryOf(listener.name),
+    }))
+    this.#deps.post(worker, { kind: 'pod-listeners', listeners })
+    for (const entry of this.#entries.values())
+      this.#tellOne(worker, entry, this.#isDraining ? [] : entry.bound)
+  }
+
+  /** A worker has let go of a pod by its network namespace, or of all listening sockets without one. */
+  released(worker: number, namespace: number | undefined): void {
+    for (const release of [...this.#releases]) if (release.namespace === namespace) release.from(worker)
+  }
+
+  workerDied(worker: number): void {
+    for (const release of [...this.#releases]) release.from(worker)
+  }
+
+  /**
+   * Lets new connections go to the agent that takes this one's place, if one listens already, accepts what is under way,
+   * and closes the listening sockets. Live connections go on, and may still connect from within their pods.
+   */
+  async stopAccepting(): Promise<void> {
+    if (this.#isDraining) return
+    this.#isDraining = true
+    const entries = [...this.#entries.values()]
+    if (entries.length === 0) return
+    const { opener, clock } = this.#deps
+    await Promise.all(entries.map((entry) => entry.stop()))
+    for (const entry of entries) for (const { fd } of entry.bound) opener.yieldTo(fd)
+    await new Promise<void>((resolve) => clock.setTimer(HANDOVER_MS, resolve))
+    await this.#askToRelease({ kind: 'pods-unlisten' })
+    for (const entry of entries) entry.closeSockets()
+  }
+
+  /** Ends every pod. */
+  async close(): Promise<void> {
+    await Promise.all([...this.#entries.values()].map((entry) => this.#remove(entry)))
+  }
+
+  async #remove(entry: PodEntry): Promise<void> {
+    const { uid } = entry.pod
+    if (this.#entries.get(uid) !== entry) return
+    this.#entries.delete(uid)
+    await this.#end(entry)
+  }
+
+  /** Ends what is in the map no more. */
+  async #end(entry: PodEntry): Promise<void> {
+    const { pod, namespace } = entry
+    this.#stopped++
+    await entry.stop()
+    await this.#askToRelease({ kind: 'pod-gone', namespace: namespace.id })
+    entry.closeSockets()
+    this.#deps.opener.close(namespace.fd)
+    if (!this.#entries.has(pod.uid)) this.#deps.forget(pod.uid)
+  }
+
+  #tell(entry: PodEntry, bound: readonly BoundPodSocket[]): void {
+    for (const worker of this.#deps.live()) this.#tellOne(worker, entry, bound)
+  }
+
+  #tellOne(worker: number, { pod, namespace }: PodEntry, sockets: readonly BoundPodSocket[]): void {
+    this.#deps.post(worker, { kind: 'pod', pod, namespace, sockets })
+  }
+
+  /** Resolves when every live worker has answered, or had its time. */
+  #askToRelease(message: Extract<ToWorker, { kind: 'pod-gone' | 'pods-unlisten' }>): Promise<void> {
+    const { live, post, clock } = this.#deps
+    const namespace = message.kind === 'pod-gone' ? message.namespace : undefined
+    return new Promise((resolve) => {
+      const release = new Release(namespace, live(), () => {
+        deadline.cancel()
+        this.#releases.delete(release)
+        resolve()
+      })
+      const deadline = clock.setTimer(POD_RELEASE_DEADLINE_MS, () => {
+        release.giveUp()
+      })
+      this.#releases.add(release)
+      for (const worker of live()) post(worker, message)
+      release.begin()
+    })
+  }
+}
+
+/** The workers whose answer is waited for. */
+class Release {
+  readonly namespace: number | undefined
+  readonly #waiting: Set<number>
+  readonly #done: () => void
+
+  constructor(namespace: number | undefined, workers: readonly number[], done: () => void) {
+    this.namespace = namespace
+    this.#waiting = new Set(workers)
+    this.#done = done
+  }
+
+  begin(): void {
+    if (this.#waiting.size === 0) this.#done()
+  }
+
+  from(worker: number): void {
+    if (this.#waiting.delete(worker) && this.#waiting.size === 0) this.#done()
+  }
+
+  giveUp(): void {
+    this.#waiting.clear()
+    this.#done()
+  }
+}
