@@ -35,7 +35,7 @@ const DENY_WEB = {
 }
 const LISTENERS = captureListeners(
   {
-    ports: { outbound: 15_001, inbound: 15_006, hbone: 15_008, admin: 0, metrics: 0, readiness: 0 },
+    ports: { outbound: 15_001, inbound: 15_006, admin: 0, metrics: 0, readiness: 0 },
     podCapture: { socketPath: '/run/zds', reusePort: true },
   },
   { transparentSource: { isAvailable: true } },

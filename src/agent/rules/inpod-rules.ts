@@ -2,6 +2,7 @@
  * The rules in the network namespace of a pod: those that istio-cni programs there, with its names, marks, priorities
  * and order (istio/istio cni/pkg/iptables/iptables.go AppendInpodRules, cni/pkg/nftables/nftables.go), for both families.
  */
+import { HBONE_PORT } from '../../mesh/workload.ts'
 import { CONNECTION_MARK } from './rule.ts'
 
 import type { Match, PerFamily, Rule, RuleNames, RuleSet, RuleTable } from './rule.ts'
@@ -14,9 +15,6 @@ export const INPOD_NAMES: RuleNames = {
   nftChainPrefix: 'istio-',
   iptablesChains: { prerouting: 'ISTIO_PRERT', output: 'ISTIO_OUTPUT' },
 }
-
-/** HBONE arrives at a listener of its own and is not redirected. */
-export const HBONE_PORT = 15_008
 
 const DNS_PORT = 53
 const DNS_CAPTURE_PORT = 15_053

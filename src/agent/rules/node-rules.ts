@@ -3,7 +3,7 @@
  * goes through the agent, in both families. Only the PREROUTING hook redirects, so that nothing the host itself sends is
  * touched: probes of the kubelet and the agent's own connections go out by OUTPUT.
  */
-import { HBONE_PORT } from './inpod-rules.ts'
+import { HBONE_PORT } from '../../mesh/workload.ts'
 import { CONNECTION_MARK } from './rule.ts'
 
 import type { Match, PerFamily, Rule, RuleNames, RuleSet, RuleTable } from './rule.ts'
