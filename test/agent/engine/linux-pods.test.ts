@@ -243,6 +243,18 @@ else if (requireNamespaces(t)) {
     },
   )
 
+  t.test('sockets that come when nobody waits for them any more are closed', async (t) => {
+    const { pods } = await start(t)
+    const pod = createPodNamespace(t, 'pod', ['10.244.0.2/24'])
+    // The thread has not even started, and opens what it was asked for before it ends.
+    const opening = pods.open(pod.fd, WANTED)
+    const ended = pods.end()
+    t.strictSame(await pods.open(pod.fd, WANTED), { ok: false, problem: ENDED })
+    t.strictSame(await opening, { ok: false, problem: ENDED })
+    await ended
+    t.equal(pod.run('ss', '-Hltn'), '')
+  })
+
   t.test('an end before anything was asked waits for nothing', async (t) => {
     const { pods } = await start(t)
     await pods.end()
