@@ -12,7 +12,12 @@ import type { Logger } from '../../core/logger.ts'
 import type { DescriptorTable } from '../../proxy/linux/descriptor-table.ts'
 import type { SocketOptions } from '../../proxy/linux/socket-options.ts'
 import type { Syscalls } from '../../proxy/linux/syscalls.ts'
-import type { DescriptorKind, PodSocketOpener, WantedSocket } from '../../proxy/pods/pod-sockets.ts'
+import type {
+  DescriptorKind,
+  OpenedNamespace,
+  PodSocketOpener,
+  WantedSocket,
+} from '../../proxy/pods/pod-sockets.ts'
 import type { ZdsChannel, ZdsChannelEvents, ZdsTransport } from '../../zds-client/zds-transport.ts'
 import type { NativeThread } from './native-thread.ts'
 import type { FromPodThread, PodThreadData, ToPodThread } from './pod-thread.ts'
@@ -37,6 +42,7 @@ export interface LinuxPodsOptions {
 type OpenResult = Awaited<ReturnType<PodSocketOpener['open']>>
 
 const THREAD_DIED = 'the thread that goes into network namespaces died'
+const ENDED = 'the thread that goes into network namespaces has ended'
 
 export class LinuxPods implements PodSocketOpener, ZdsTransport {
   readonly #deps: LinuxPodsDeps
@@ -44,9 +50,9 @@ export class LinuxPods implements PodSocketOpener, ZdsTransport {
   readonly #requests = new Map<number, (result: OpenResult) => void>()
   readonly #channels = new Map<number, ZdsChannelEvents>()
   #thread: NativeThread<ToPodThread> | undefined
+  #end: Promise<void> | undefined
   #ended: (() => void) | undefined
   #lastId = 0
-  #isClosed = false
 
   constructor(deps: LinuxPodsDeps, options: LinuxPodsOptions) {
     this.#deps = deps
@@ -97,17 +103,24 @@ export class LinuxPods implements PodSocketOpener, ZdsTransport {
 
   /** Ends the thread. Resolves when it runs no more. Idempotent. */
   async end(): Promise<void> {
-    this.#isClosed = true
-    if (this.#thread === undefined) return
-    const ended = new Promise<void>((resolve) => {
+    this.#end ??= new Promise((resolve) => {
+      if (this.#thread === undefined) {
+        resolve()
+        return
+      }
       this.#ended = resolve
+      this.#thread.post({ kind: 'stop' })
     })
-    this.#thread.post({ kind: 'stop' })
-    await ended
+    await this.#end
   }
 
   #post(message: ToPodThread): void {
-    if (this.#isClosed) return
+    if (this.#end !== undefined) {
+      setImmediate(() => {
+        this.#tellNobodyAnswers(ENDED)
+      })
+      return
+    }
     try {
       this.#thread ??= this.#start()
     } catch (error) {
@@ -142,11 +155,13 @@ export class LinuxPods implements PodSocketOpener, ZdsTransport {
     switch (message.kind) {
       case 'opened': {
         const { request, result } = message
-        if (result.ok)
-          for (const socket of result.value.sockets)
-            if (socket.kind === 'bound') this.#deps.descriptors.adopt(socket.fd)
-        this.#requests.get(request)?.(result)
+        const resolve = this.#requests.get(request)
         this.#requests.delete(request)
+        for (const fd of result.ok ? boundOf(result.value) : []) {
+          this.#deps.descriptors.adopt(fd)
+          if (resolve === undefined) this.close(fd)
+        }
+        resolve?.(result)
         break
       }
       case 'connected':
@@ -176,13 +191,22 @@ export class LinuxPods implements PodSocketOpener, ZdsTransport {
       const detail = reason === undefined ? 'it ended by itself' : errorMessage(reason)
       this.#deps.logger.log('error', THREAD_DIED, { reason: detail })
     }
-    for (const resolve of this.#requests.values()) resolve({ ok: false, problem: THREAD_DIED })
-    this.#requests.clear()
-    const channels = [...this.#channels.values()]
-    this.#channels.clear()
-    for (const events of channels) events.closed(THREAD_DIED)
+    this.#tellNobodyAnswers(this.#ended === undefined ? THREAD_DIED : ENDED)
     this.#ended?.()
   }
+
+  #tellNobodyAnswers(problem: string): void {
+    const requests = [...this.#requests.values()]
+    this.#requests.clear()
+    for (const resolve of requests) resolve({ ok: false, problem })
+    const channels = [...this.#channels.values()]
+    this.#channels.clear()
+    for (const events of channels) events.closed(problem)
+  }
+}
+
+function boundOf({ sockets }: OpenedNamespace): readonly number[] {
+  return sockets.flatMap((socket) => (socket.kind === 'bound' ? [socket.fd] : []))
 }
 
 /** A path, or `socket:[4711]`. */

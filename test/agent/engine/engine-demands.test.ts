@@ -55,3 +55,20 @@ t.test(
     t.equal(packetMarkOf(settingsOf({ PACKET_MARK: '0' }), 'ambient', ALL), undefined)
   },
 )
+
+t.test('pods are captured only where the agent may enter namespaces and mark packets', async (t) => {
+  const asking = settingsOf({ INPOD_ENABLED: 'true' })
+  const refusal = (reason: string): string =>
+    `invalid env var INPOD_ENABLED=true (${reason}; grant it, or write false)`
+  t.strictSame(unmetDemands(asking, ALL), [])
+  t.strictSame(unmetDemands(asking, NONE), [refusal('not here')])
+  t.strictSame(
+    unmetDemands(asking, { ...ALL, networkNamespaces: { isAvailable: false, reason: 'setns: EPERM' } }),
+    [refusal('setns: EPERM')],
+  )
+  t.strictSame(
+    unmetDemands(asking, { ...ALL, packetMark: { isAvailable: false, reason: 'SO_MARK: EPERM' } }),
+    [refusal('SO_MARK: EPERM')],
+  )
+  t.strictSame(unmetDemands(settingsOf({ INPOD_ENABLED: 'false' }), NONE), [])
+})

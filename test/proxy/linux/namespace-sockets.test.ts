@@ -1,0 +1,121 @@
+import t from 'tap'
+
+import { parseSocketAddress } from '../../../src/core/address.ts'
+import { DescriptorTable } from '../../../src/proxy/linux/descriptor-table.ts'
+import { openInNamespace } from '../../../src/proxy/linux/namespace-sockets.ts'
+import { NamespaceVisitor } from '../../../src/proxy/linux/namespace-visitor.ts'
+import { loadSyscalls } from '../../../src/proxy/linux/syscalls.ts'
+import { whyNoLinuxEngine } from '../../fixtures/linux-engine.ts'
+import { requireNamespaces } from '../../fixtures/namespaces.ts'
+import { createPodNamespace } from '../../fixtures/pod-namespace.ts'
+
+import type { Test } from 'tap'
+import type { OpenedNamespace, WantedSocket } from '../../../src/proxy/pods/pod-sockets.ts'
+
+const DUAL = ['10.244.0.2/24', 'fd00:10:244::2/64']
+
+function wanted(reusePort: boolean): readonly WantedSocket[] {
+  return ['0.0.0.0:15001', '[::]:15001'].map((address) => ({
+    address: { address: parseSocketAddress(address), socketOptions: [] },
+    options: { backlog: 16, keepalive: {} },
+    reusePort,
+  }))
+}
+
+/** What is opened is closed with the test. */
+async function start(t: Test) {
+  const loaded = await loadSyscalls()
+  if (!loaded.ok) throw new Error(loaded.reason)
+  const { syscalls } = loaded
+  const memory = new ArrayBuffer(65_536)
+  const descriptors = new DescriptorTable({ syscalls }, { memory, owner: 0 })
+  const visitor = new NamespaceVisitor({ syscalls, descriptors })
+  t.teardown(() => {
+    descriptors.closeOwnedBy(0)
+  })
+  const look = (fd: number, reusePort = true) =>
+    openInNamespace({ syscalls, descriptors, visitor }, fd, wanted(reusePort))
+  const open = (fd: number, reusePort = true): OpenedNamespace => {
+    const opened = look(fd, reusePort)
+    if (!opened.ok) throw new Error(opened.problem)
+    return opened.value
+  }
+  return { descriptors, look, open }
+}
+
+function kinds({ sockets }: OpenedNamespace): readonly string[] {
+  return sockets.map((socket) => (socket.kind === 'failed' ? `failed ${socket.code}` : socket.kind))
+}
+
+function addresses(opened: OpenedNamespace): readonly string[] {
+  return opened.addresses.map(({ text }) => text)
+}
+
+const reason = await whyNoLinuxEngine()
+if (reason !== undefined) t.plan(0, reason)
+else if (requireNamespaces(t)) {
+  t.test('opens a socket of each family there, and says which addresses the namespace has', async (t) => {
+    const { open } = await start(t)
+    const pod = createPodNamespace(t, 'dual', DUAL)
+    const opened = open(pod.fd)
+    t.strictSame(kinds(opened), ['bound', 'bound'])
+    t.strictSame([...addresses(opened)].sort(), ['10.244.0.2', 'fd00:10:244::2'])
+    const listening = pod.run('ss', '-Hltn')
+    t.match(listening, '0.0.0.0:15001')
+    t.match(listening, '[::]:15001', 'of its own, and not mapped')
+  })
+
+  t.test('rule 2: a family that the namespace has no address of is absent', async (t) => {
+    const { open } = await start(t)
+    for (const [address, expected] of [
+      ['10.244.0.2/24', ['bound', 'absent']],
+      ['fd00:10:244::2/64', ['absent', 'bound']],
+    ] as const) {
+      const opened = open(createPodNamespace(t, 'single', [address]).fd)
+      t.strictSame(kinds(opened), expected)
+      t.strictSame(addresses(opened), [address.split('/')[0]])
+    }
+  })
+
+  t.test('a namespace with nothing but loopback, or with its link down, has no family', async (t) => {
+    const { open, descriptors } = await start(t)
+    const bare = createPodNamespace(t, 'bare', [])
+    const down = createPodNamespace(t, 'down', DUAL)
+    down.ip('link set eth0 down')
+    const before = descriptors.count
+    for (const { fd } of [bare, down]) {
+      const opened = open(fd)
+      t.strictSame(kinds(opened), ['absent', 'absent'])
+      t.strictSame(addresses(opened), [])
+    }
+    t.ok(descriptors.count <= before + 1, 'nothing is open but the way home')
+  })
+
+  t.test(
+    'a port that is taken fails for its family only, and two agents share it if both let it be',
+    async (t) => {
+      const { open, descriptors } = await start(t)
+      const pod = createPodNamespace(t, 'dual', DUAL)
+      const alone = open(pod.fd, false)
+      const { count } = descriptors
+      t.strictSame(kinds(open(pod.fd, false)), ['failed address_in_use', 'failed address_in_use'])
+      t.strictSame(kinds(open(pod.fd, true)), ['failed address_in_use', 'failed address_in_use'])
+      t.equal(descriptors.count, count, 'what failed is closed')
+      const [first] = alone.sockets
+      if (first?.kind === 'bound') descriptors.close(first.fd)
+      const second = open(pod.fd, true)
+      t.strictSame(kinds(second), ['bound', 'failed address_in_use'])
+      t.match(second.sockets[1], { message: 'cannot listen on [::]:15001: bind EADDRINUSE' })
+      t.strictSame(kinds(open(pod.fd, true)), ['bound', 'failed address_in_use'], 'beside the second')
+    },
+  )
+
+  t.test('a namespace that cannot be entered is said, with the errno', async (t) => {
+    const { look, descriptors } = await start(t)
+    t.strictSame(look(60_000), {
+      ok: false,
+      problem: 'its network namespace cannot be entered: setns EBADF',
+    })
+    t.ok(descriptors.count <= 1)
+  })
+}
