@@ -71,7 +71,7 @@ const EXPECTED: Readonly<Record<string, string>> = {
   'connections wait at the start for what a control plane has announced': seconds(COMPLETION_TIMEOUT_MS),
   'a listener waits for its clusters, a removed cluster for its listeners': seconds(ORDER_TIMEOUT_MS),
   "a connection into a pod waits for the pod's workload": seconds(POD_WAIT_MS),
-  'tries of a pod that cannot be served': String(MAX_FAILED_TRIES),
+  'tries of a pod that has no socket': String(MAX_FAILED_TRIES),
   'tries of a pod whose namespace has no address': String(MAX_EMPTY_TRIES),
   'an answer to istio-cni': seconds(ANSWER_LIMIT_MS),
   'a packet of istio-cni': `${MAX_PACKET_BYTES.toLocaleString('en-US')} bytes`,

@@ -75,7 +75,7 @@ export class LinuxPlatform implements WorkerPlatform {
   /** What opens sockets in the namespaces of pods, for `podSockets`; the caller ends it. */
   servePods(deps: { readonly logger: Logger }, options: { readonly threadUrl: URL }): LinuxPods {
     this.podSockets = new LinuxPods(
-      { ...deps, syscalls: this.#syscalls, descriptors: this.#descriptors, options: this.#options },
+      { ...deps, syscalls: this.#syscalls, descriptors: this.#descriptors },
       { ...options, table: this.#table, owner: POD_THREAD_OWNER },
     )
     return this.podSockets

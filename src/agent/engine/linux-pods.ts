@@ -10,13 +10,13 @@ import { startNativeThread } from './native-thread.ts'
 
 import type { Logger } from '../../core/logger.ts'
 import type { DescriptorTable } from '../../proxy/linux/descriptor-table.ts'
-import type { SocketOptions } from '../../proxy/linux/socket-options.ts'
 import type { Syscalls } from '../../proxy/linux/syscalls.ts'
 import type {
   DescriptorKind,
   OpenedNamespace,
   PodSocketOpener,
   WantedSocket,
+  YieldingSocket,
 } from '../../proxy/pods/pod-sockets.ts'
 import type { ZdsChannel, ZdsChannelEvents, ZdsTransport } from '../../zds-client/zds-transport.ts'
 import type { NativeThread } from './native-thread.ts'
@@ -26,7 +26,6 @@ export interface LinuxPodsDeps {
   readonly syscalls: Syscalls
   /** Of the main thread. */
   readonly descriptors: DescriptorTable
-  readonly options: SocketOptions
   readonly logger: Logger
 }
 
@@ -48,6 +47,7 @@ export class LinuxPods implements PodSocketOpener, ZdsTransport {
   readonly #deps: LinuxPodsDeps
   readonly #options: LinuxPodsOptions
   readonly #requests = new Map<number, (result: OpenResult) => void>()
+  readonly #yields = new Map<number, () => void>()
   readonly #channels = new Map<number, ZdsChannelEvents>()
   #thread: NativeThread<ToPodThread> | undefined
   #end: Promise<void> | undefined
@@ -74,9 +74,12 @@ export class LinuxPods implements PodSocketOpener, ZdsTransport {
     })
   }
 
-  yieldTo(fd: number): void {
-    // Sockets that share an address are numbered in the order in which they began to listen: 0 is this agent's own.
-    this.#deps.options.setReusePortChoice(fd, 1)
+  yieldTo(namespace: number, sockets: readonly YieldingSocket[]): Promise<void> {
+    const request = ++this.#lastId
+    return new Promise((resolve) => {
+      this.#yields.set(request, resolve)
+      this.#post({ kind: 'yield', request, namespace, sockets })
+    })
   }
 
   close(fd: number): void {
@@ -164,6 +167,10 @@ export class LinuxPods implements PodSocketOpener, ZdsTransport {
         resolve?.(result)
         break
       }
+      case 'yielded':
+        this.#yields.get(message.request)?.()
+        this.#yields.delete(message.request)
+        break
       case 'connected':
         this.#channels.get(message.channel)?.connected()
         break
@@ -199,6 +206,9 @@ export class LinuxPods implements PodSocketOpener, ZdsTransport {
     const requests = [...this.#requests.values()]
     this.#requests.clear()
     for (const resolve of requests) resolve({ ok: false, problem })
+    const yields = [...this.#yields.values()]
+    this.#yields.clear()
+    for (const resolve of yields) resolve()
     const channels = [...this.#channels.values()]
     this.#channels.clear()
     for (const events of channels) events.closed(problem)

@@ -5,15 +5,16 @@
 import { systemClock } from '../../core/clock.ts'
 import { DescriptorTable } from '../../proxy/linux/descriptor-table.ts'
 import { NamespaceVisitor } from '../../proxy/linux/namespace-visitor.ts'
-import { openInNamespace } from '../../proxy/linux/namespace-sockets.ts'
+import { openInNamespace, yieldInNamespace } from '../../proxy/linux/namespace-sockets.ts'
 import { Reactor } from '../../proxy/linux/reactor.ts'
 import { SeqpacketChannel } from '../../proxy/linux/seqpacket-channel.ts'
+import { SocketOptions } from '../../proxy/linux/socket-options.ts'
 import { loadSyscalls } from '../../proxy/linux/syscalls.ts'
 import { runReactorLoop } from './reactor-loop.ts'
 
 import type { NamespaceSockets } from '../../proxy/linux/namespace-sockets.ts'
 import type { SeqpacketPacket } from '../../proxy/linux/seqpacket-channel.ts'
-import type { WantedSocket } from '../../proxy/pods/pod-sockets.ts'
+import type { WantedSocket, YieldingSocket } from '../../proxy/pods/pod-sockets.ts'
 import type { NativeThreadData } from './native-thread.ts'
 
 /** What the thread is started with. */
@@ -32,6 +33,13 @@ export type ToPodThread =
       readonly namespace: number
       readonly wanted: readonly WantedSocket[]
     }
+  /** The answer is `yielded` with the same number. */
+  | {
+      readonly kind: 'yield'
+      readonly request: number
+      readonly namespace: number
+      readonly sockets: readonly YieldingSocket[]
+    }
   | { readonly kind: 'connect'; readonly channel: number; readonly path: string }
   | { readonly kind: 'send'; readonly channel: number; readonly bytes: Uint8Array }
   | { readonly kind: 'disconnect'; readonly channel: number }
@@ -40,6 +48,7 @@ export type ToPodThread =
 /** To the main thread, which takes over every descriptor that is named. */
 export type FromPodThread =
   | { readonly kind: 'opened'; readonly request: number; readonly result: NamespaceSockets }
+  | { readonly kind: 'yielded'; readonly request: number }
   | { readonly kind: 'connected'; readonly channel: number }
   | { readonly kind: 'received'; readonly channel: number; readonly packet: SeqpacketPacket }
   | { readonly kind: 'disconnected'; readonly channel: number; readonly reason: string }
@@ -52,6 +61,7 @@ export async function runPodThread(data: PodThreadData): Promise<void> {
   const descriptors = new DescriptorTable({ syscalls }, { memory: data.descriptors, owner: data.owner })
   const reactor = new Reactor({ syscalls, descriptors, clock: systemClock })
   const visitor = new NamespaceVisitor({ syscalls, descriptors })
+  const options = new SocketOptions({ syscalls })
   const channels = new Map<number, SeqpacketChannel>()
   let isStopped = false
   const post = (message: FromPodThread): void => {
@@ -86,6 +96,10 @@ export async function runPodThread(data: PodThreadData): Promise<void> {
         post({ kind: 'opened', request, result })
         break
       }
+      case 'yield':
+        yieldInNamespace({ visitor, options }, message.namespace, message.sockets)
+        post({ kind: 'yielded', request: message.request })
+        break
       case 'connect':
         connect(message.channel, message.path)
         break

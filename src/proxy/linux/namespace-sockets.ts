@@ -2,13 +2,15 @@
 import os from 'node:os'
 
 import { tryParseIp } from '../../core/address.ts'
+import { listeningInodes } from './listening-inodes.ts'
 import { openListeningSocket } from './listening-socket.ts'
 import { errnoName } from './syscalls.ts'
 
 import type { IpAddress } from '../../core/address.ts'
-import type { OpenedNamespace, PodSocket, WantedSocket } from '../pods/pod-sockets.ts'
+import type { OpenedNamespace, PodSocket, WantedSocket, YieldingSocket } from '../pods/pod-sockets.ts'
 import type { DescriptorTable } from './descriptor-table.ts'
 import type { NamespaceVisitor } from './namespace-visitor.ts'
+import type { SocketOptions } from './socket-options.ts'
 import type { Syscalls } from './syscalls.ts'
 
 export interface NamespaceSocketsDeps {
@@ -38,9 +40,11 @@ export function openInNamespace(
     const addresses = addressesOf(interfaces())
     const families = new Set(addresses.map(({ family }) => family))
     const sockets = wanted.map((each): PodSocket => {
-      if (!families.has(each.address.address.ip.family)) return { kind: 'absent' }
+      const { ip, port } = each.address.address
+      if (!families.has(ip.family)) return { kind: 'absent' }
+      const listenedBefore = each.reusePort ? listeningInodes(ip.family, port) : []
       const opened = openListeningSocket(deps, each.address, { ...each.options, reusePort: each.reusePort })
-      if (opened.ok) return { kind: 'bound', fd: opened.fd }
+      if (opened.ok) return { kind: 'bound', fd: opened.fd, listenedBefore }
       const isAbsent = opened.code === 'family_absent' || opened.code === 'address_unavailable'
       return isAbsent ? { kind: 'absent' } : { kind: 'failed', code: opened.code, message: opened.message }
     })
@@ -51,6 +55,25 @@ export function openInNamespace(
     ok: false,
     problem: `its network namespace cannot be entered: setns ${errnoName(syscalls.errno())}`,
   }
+}
+
+/**
+ * Lets new connections to the sockets go to others that listen on their ports, see PodSocketOpener. Sockets that share an
+ * address are numbered in the order in which they began to listen: one that was there before and still is has number 0, and
+ * one that came later 1; where there is no other, a number that nobody has leaves the choice to the kernel.
+ */
+export function yieldInNamespace(
+  deps: Pick<NamespaceSocketsDeps, 'visitor'> & { readonly options: SocketOptions },
+  namespace: number,
+  sockets: readonly YieldingSocket[],
+): void {
+  deps.visitor.visit({ fd: namespace }, () => {
+    for (const { fd, address, listenedBefore } of sockets) {
+      const listening = listeningInodes(address.ip.family, address.port)
+      const isLater = listenedBefore.some((inode) => listening.includes(inode))
+      deps.options.setReusePortChoice(fd, isLater ? 0 : 1)
+    }
+  })
 }
 
 function addressesOf(interfaces: ReturnType<typeof os.networkInterfaces>): readonly IpAddress[] {

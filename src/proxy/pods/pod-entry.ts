@@ -11,7 +11,7 @@ import type { Random } from '../../core/random.ts'
 import type { CapturedPod, Pod } from '../../mesh/pod.ts'
 import type { ListenerState } from '../listener-ledger.ts'
 import type { NetworkNamespace } from '../transport.ts'
-import type { PodSocket, PodSocketOpener, WantedSocket } from './pod-sockets.ts'
+import type { PodSocket, PodSocketOpener, WantedSocket, YieldingSocket } from './pod-sockets.ts'
 
 /** How long until an absent family is looked for again: soon at first, because a second network may come after the first. */
 const ABSENT_BACKOFF = { initialMs: 1_000, maxMs: ABSENT_PROBE_MS } as const
@@ -118,6 +118,14 @@ export class PodEntry {
         ? [{ place, fd: socket.fd, listener: this.#wanted[place]?.listener ?? '' }]
         : [],
     )
+  }
+
+  /** The bound sockets as they are when another agent is to get their connections. */
+  get yielding(): readonly YieldingSocket[] {
+    return this.#sockets.flatMap((socket, place) => {
+      const address = this.#wanted[place]?.address.address
+      return socket.kind === 'bound' && address !== undefined ? [{ ...socket, address }] : []
+    })
   }
 
   get status(): PodStatus {

@@ -185,7 +185,7 @@ export class PodSet {
     if (entries.length === 0) return
     const { opener, clock } = this.#deps
     await Promise.all(entries.map((entry) => entry.stop()))
-    for (const entry of entries) for (const { fd } of entry.bound) opener.yieldTo(fd)
+    await Promise.all(entries.map(({ namespace, yielding }) => opener.yieldTo(namespace.fd, yielding)))
     await new Promise<void>((resolve) => clock.setTimer(HANDOVER_MS, resolve))
     await this.#askToRelease({ kind: 'pods-unlisten' })
     for (const entry of entries) entry.closeSockets()

@@ -1,5 +1,5 @@
 /** The seam to whoever opens listening sockets in the network namespaces of pods. */
-import type { IpAddress } from '../../core/address.ts'
+import type { IpAddress, SocketAddress } from '../../core/address.ts'
 import type { ErrorCode } from '../../core/errors.ts'
 import type { ListenerAddress } from '../../mesh/listener.ts'
 import type { ListenOptions } from '../transport.ts'
@@ -14,9 +14,21 @@ export interface WantedSocket {
 
 /** What became of a wanted socket; `absent`: the namespace has no address of its family. Whoever asked closes it. */
 export type PodSocket =
-  | { readonly kind: 'bound'; readonly fd: number }
+  | {
+      readonly kind: 'bound'
+      readonly fd: number
+      /** The sockets that listened on the port before, by their inodes: those of another agent. */
+      readonly listenedBefore: readonly string[]
+    }
   | { readonly kind: 'absent' }
   | { readonly kind: 'failed'; readonly code: ErrorCode; readonly message: string }
+
+/** A socket that shares its address with that of another agent perhaps. */
+export interface YieldingSocket {
+  readonly fd: number
+  readonly address: SocketAddress
+  readonly listenedBefore: readonly string[]
+}
 
 /** A namespace as it was found. */
 export interface OpenedNamespace {
@@ -41,7 +53,10 @@ export interface PodSocketOpener {
   ): Promise<
     { readonly ok: true; readonly value: OpenedNamespace } | { readonly ok: false; readonly problem: string }
   >
-  /** Lets new connections go to the socket that another agent has opened beside this one, if there is one. */
-  yieldTo(fd: number): void
+  /**
+   * Lets new connections go to the sockets that another agent has opened beside these, earlier or later, where there are any.
+   * Resolves when that is so. Never rejects.
+   */
+  yieldTo(namespace: number, sockets: readonly YieldingSocket[]): Promise<void>
   close(fd: number): void
 }

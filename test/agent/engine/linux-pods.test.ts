@@ -6,7 +6,6 @@ import t from 'tap'
 import { parseIp, parseSocketAddress } from '../../../src/core/address.ts'
 import { LinuxPods } from '../../../src/agent/engine/linux-pods.ts'
 import { DescriptorTable } from '../../../src/proxy/linux/descriptor-table.ts'
-import { SocketOptions } from '../../../src/proxy/linux/socket-options.ts'
 import { loadSyscalls } from '../../../src/proxy/linux/syscalls.ts'
 import { eventually } from '../../fixtures/eventually.ts'
 import { whyNoLinuxEngine } from '../../fixtures/linux-engine.ts'
@@ -53,7 +52,6 @@ async function start(t: Test) {
     {
       syscalls,
       descriptors,
-      options: new SocketOptions({ syscalls }),
       logger: {
         isEnabled: () => true,
         log: (level, message, fields) => log.push(`${level} ${message}: ${String(fields?.['reason'])}`),

@@ -2,15 +2,18 @@ import t from 'tap'
 
 import { parseSocketAddress } from '../../../src/core/address.ts'
 import { DescriptorTable } from '../../../src/proxy/linux/descriptor-table.ts'
-import { openInNamespace } from '../../../src/proxy/linux/namespace-sockets.ts'
+import { AF_INET, AF_INET6, SOCK_STREAM } from '../../../src/proxy/linux/constants.ts'
+import { openInNamespace, yieldInNamespace } from '../../../src/proxy/linux/namespace-sockets.ts'
 import { NamespaceVisitor } from '../../../src/proxy/linux/namespace-visitor.ts'
+import { Sockaddr } from '../../../src/proxy/linux/sockaddr.ts'
+import { SocketOptions } from '../../../src/proxy/linux/socket-options.ts'
 import { loadSyscalls } from '../../../src/proxy/linux/syscalls.ts'
 import { whyNoLinuxEngine } from '../../fixtures/linux-engine.ts'
 import { requireNamespaces } from '../../fixtures/namespaces.ts'
 import { createPodNamespace } from '../../fixtures/pod-namespace.ts'
 
 import type { Test } from 'tap'
-import type { OpenedNamespace, WantedSocket } from '../../../src/proxy/pods/pod-sockets.ts'
+import type { OpenedNamespace, WantedSocket, YieldingSocket } from '../../../src/proxy/pods/pod-sockets.ts'
 
 const DUAL = ['10.244.0.2/24', 'fd00:10:244::2/64']
 
@@ -40,7 +43,46 @@ async function start(t: Test) {
     if (!opened.ok) throw new Error(opened.problem)
     return opened.value
   }
-  return { descriptors, look, open }
+  const options = new SocketOptions({ syscalls })
+  const yieldAll = (fd: number, sockets: readonly YieldingSocket[]): void => {
+    yieldInNamespace({ visitor, options }, fd, sockets)
+  }
+  /** Connects so often over each family from within, and says how many each of the listeners has been given. */
+  const connect = (
+    fd: number,
+    count: number,
+    listeners: readonly (readonly YieldingSocket[])[],
+  ): readonly number[] => {
+    const sockaddr = new Sockaddr({ syscalls })
+    for (const text of ['127.0.0.1:15001', '[::1]:15001']) {
+      const to = parseSocketAddress(text)
+      for (let made = 0; made < count; made++) {
+        const client = visitor.socket({ fd }, to.ip.family === 'ipv4' ? AF_INET : AF_INET6, SOCK_STREAM)
+        descriptors.opened(client)
+        t.equal(syscalls.connect(client, sockaddr.address, sockaddr.write(to)), 0, text)
+      }
+    }
+    return listeners.map((sockets) => {
+      let accepted = 0
+      for (const { fd: listening } of sockets) {
+        for (;;) {
+          const server = syscalls.accept4(listening, sockaddr.address, sockaddr.lengthAddress, 0)
+          if (server < 0) break
+          descriptors.opened(server)
+          accepted++
+        }
+      }
+      return accepted
+    })
+  }
+  return { descriptors, look, open, yieldAll, connect }
+}
+
+function boundSockets({ sockets }: OpenedNamespace): readonly YieldingSocket[] {
+  return sockets.flatMap((socket, at) => {
+    const address = wanted(true)[at]?.address.address
+    return socket.kind === 'bound' && address !== undefined ? [{ ...socket, address }] : []
+  })
 }
 
 function kinds({ sockets }: OpenedNamespace): readonly string[] {
@@ -109,6 +151,35 @@ else if (requireNamespaces(t)) {
       t.strictSame(kinds(open(pod.fd, true)), ['bound', 'failed address_in_use'], 'beside the second')
     },
   )
+
+  t.test('rule 13: whichever of two agents ends, the one that stays gets new connections', async (t) => {
+    const { open, connect, yieldAll } = await start(t)
+    const pod = createPodNamespace(t, 'dual', DUAL)
+    const sockets = [open(pod.fd), open(pod.fd)].map(boundSockets)
+    const [older, newer] = sockets
+    if (older === undefined || newer === undefined) throw new TypeError('there are two')
+    yieldAll(pod.fd, newer)
+    t.strictSame(
+      connect(pod.fd, 12, [older, newer]),
+      [24, 0],
+      'the newer one ends: an update that is taken back',
+    )
+    yieldAll(pod.fd, older)
+    t.strictSame(connect(pod.fd, 12, [older, newer]), [0, 24])
+  })
+
+  t.test('rule 13: an agent that took over hands over itself', async (t) => {
+    const { open, connect, yieldAll, descriptors } = await start(t)
+    const pod = createPodNamespace(t, 'dual', DUAL)
+    const first = boundSockets(open(pod.fd))
+    const second = boundSockets(open(pod.fd))
+    for (const { fd } of first) descriptors.close(fd)
+    yieldAll(pod.fd, second)
+    t.strictSame(connect(pod.fd, 4, [second]), [8], 'alone it goes on as before')
+    const third = boundSockets(open(pod.fd))
+    yieldAll(pod.fd, second)
+    t.strictSame(connect(pod.fd, 12, [second, third]), [0, 24])
+  })
 
   t.test('a namespace that cannot be entered is said, with the errno', async (t) => {
     const { look, descriptors } = await start(t)
