@@ -15,6 +15,10 @@ import { SWEEP_INTERVAL_MS } from '../src/proxy/connections.ts'
 import { REFUSE_AT_SHARE } from '../src/proxy/descriptor-budget.ts'
 import { DEFAULT_INITIAL_MS, DEFAULT_MAX_MS } from '../src/proxy/endpoint-health.ts'
 import { ABSENT_PROBE_MS, DEFAULT_BACKLOG, FAILED_BACKOFF } from '../src/proxy/listener-set.ts'
+import { MAX_PACKET_BYTES } from '../src/proxy/linux/seqpacket-channel.ts'
+import { POD_WAIT_MS } from '../src/proxy/pods/pod-discovery.ts'
+import { MAX_EMPTY_TRIES, MAX_FAILED_TRIES } from '../src/proxy/pods/pod-entry.ts'
+import { HANDOVER_MS, POD_RELEASE_DEADLINE_MS } from '../src/proxy/pods/pod-set.ts'
 import { LISTENER_ENTRIES } from '../src/proxy/stats-slots.ts'
 import { SLOT_COUNT } from '../src/proxy/workers/connection-slots.ts'
 import { ANSWER_TIMEOUT_MS } from '../src/proxy/workers/plan-cache.ts'
@@ -28,6 +32,8 @@ import {
   MAX_PENDING,
   MAX_UNKNOWN,
 } from '../src/xds-client/sinks/on-demand.ts'
+import { ANSWER_LIMIT_MS } from '../src/zds-client/sink-calls.ts'
+import { RECONNECT_BACKOFF as ZDS_BACKOFF } from '../src/zds-client/zds-client.ts'
 
 const seconds = (ms: number): string => `${ms / 1_000} s`
 const characters = (count: number): string => `${count.toLocaleString('en-US')} characters`
@@ -64,6 +70,14 @@ const EXPECTED: Readonly<Record<string, string>> = {
   'a cluster waits for its assignment': seconds(INITIAL_FETCH_TIMEOUT_MS),
   'connections wait at the start for what a control plane has announced': seconds(COMPLETION_TIMEOUT_MS),
   'a listener waits for its clusters, a removed cluster for its listeners': seconds(ORDER_TIMEOUT_MS),
+  "a connection into a pod waits for the pod's workload": seconds(POD_WAIT_MS),
+  'tries of a pod that cannot be served': String(MAX_FAILED_TRIES),
+  'tries of a pod whose namespace has no address': String(MAX_EMPTY_TRIES),
+  'an answer to istio-cni': seconds(ANSWER_LIMIT_MS),
+  'a packet of istio-cni': `${MAX_PACKET_BYTES.toLocaleString('en-US')} bytes`,
+  'pause before istio-cni is connected to anew': `${seconds(ZDS_BACKOFF.initialMs)}, doubling to ${seconds(ZDS_BACKOFF.maxMs)}`,
+  'a worker lets go of a pod': seconds(POD_RELEASE_DEADLINE_MS),
+  'new connections go to the next agent before listeners close': seconds(HANDOVER_MS),
   'workload series of metrics': DEFAULT_MAX_SERIES.toLocaleString('en-US'),
 }
 

@@ -9,11 +9,12 @@ import { closedRecord } from './connection-record.ts'
 import { destinationOf } from './destination.ts'
 import { Dial } from './dialer.ts'
 import { orderAttempts, selectEndpoints } from './endpoint-selection.ts'
+import { passedLimit } from './time-limits.ts'
 import { noRelayBytes } from './transport.ts'
 import { describeAttempts, failureReason, fallbackOf } from './attempt-outcome.ts'
+import { relayEndReason } from './relay-end-reason.ts'
 
 import type { Clock } from '../core/clock.ts'
-import type { ErrorCode } from '../core/errors.ts'
 import type { Family } from '../core/family.ts'
 import type { Random } from '../core/random.ts'
 import type { SocketAddress } from '../core/address.ts'
@@ -34,9 +35,10 @@ import type {
 import type { FamilyHealth } from './endpoint-health.ts'
 import type { LoopGuard } from './loop-guard.ts'
 import type { AttemptTarget } from './endpoint-selection.ts'
+import type { PodPlace } from './pods/pod-place.ts'
 import type { ProxyStats } from './proxy-stats.ts'
 import type { RouteSource, RouteWaiter } from './route-source.ts'
-import type { NetworkNamespace, Relay, RelayEnd, Transport, TransportSocket } from './transport.ts'
+import type { NetworkNamespace, Relay, Transport, TransportSocket } from './transport.ts'
 import type { ConnectionEnds } from './upstream-ends.ts'
 import type { UpstreamState, UpstreamStates } from './upstream-state.ts'
 
@@ -64,12 +66,6 @@ export interface Accepted {
   readonly listener: Listener
   /** Absent: in the agent's own network namespace. */
   readonly place?: PodPlace | undefined
-}
-
-/** A captured pod, and its network namespace as this thread can enter it. */
-export interface PodPlace {
-  readonly pod: CapturedPod
-  readonly namespace: NetworkNamespace
 }
 
 type AcceptingRoute = Extract<Route, { upstream: Upstream }>
@@ -202,17 +198,13 @@ export class Connection implements RouteWaiter {
   checkTimeouts(nowMs: number): void {
     if (this.#phase.kind !== 'relaying') return
     const { relay } = this.#phase
-    const { maxConnectionDurationMs, idleTimeoutMs = this.#options.idleTimeoutMs } =
-      this.#route?.settings ?? {}
-    const idleForMs = nowMs - relay.lastActivityMs
-    const { halfClosedTimeoutMs } = this.#options
-    if (maxConnectionDurationMs !== undefined && nowMs - this.#acceptedAtMs >= maxConnectionDurationMs) {
-      this.close('max_duration')
-    } else if (idleTimeoutMs > 0 && idleForMs >= idleTimeoutMs) {
-      this.close('idle_timeout')
-    } else if (relay.isHalfClosed && halfClosedTimeoutMs > 0 && idleForMs >= halfClosedTimeoutMs) {
-      this.close('half_closed_timeout')
-    }
+    const ages = { openForMs: nowMs - this.#acceptedAtMs, idleForMs: nowMs - relay.lastActivityMs }
+    const passed = passedLimit(
+      { ...ages, isHalfClosed: relay.isHalfClosed },
+      this.#route?.settings,
+      this.#options,
+    )
+    if (passed !== undefined) this.close(passed)
   }
 
   /** Ends the connection for a reason of the proxy's; the client sees the end that the reason has. Idempotent. */
@@ -405,16 +397,5 @@ export class Connection implements RouteWaiter {
   #wouldLoop(route: AcceptingRoute, address: SocketAddress): boolean {
     if (route.kind === 'original-destination') return this.#deps.isOwnAddress(address, this.facts.pod)
     return this.facts.listener.addresses.some((own) => isSameSocketAddress(own.address, address))
-  }
-}
-
-function relayEndReason(end: RelayEnd): { readonly reason: CloseReason; readonly detail: ErrorCode | '' } {
-  switch (end.kind) {
-    case 'finished':
-      return { reason: 'finished', detail: '' }
-    case 'reset':
-      return { reason: end.side === 'downstream' ? 'downstream_reset' : 'upstream_reset', detail: end.code }
-    case 'closed':
-      return { reason: 'drained', detail: '' }
   }
 }

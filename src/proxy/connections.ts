@@ -10,9 +10,10 @@ import type { Logger } from '../core/logger.ts'
 import type { Listener } from '../mesh/listener.ts'
 import type { RouteFacts } from '../mesh/router.ts'
 import type { CloseReason } from './close-reason.ts'
-import type { ConnectionDeps, PodPlace } from './connection.ts'
+import type { ConnectionDeps } from './connection.ts'
 import type { ConnectionOptions } from './connection-options.ts'
 import type { ConnectionRecord } from './connection-record.ts'
+import type { PodPlace } from './pods/pod-place.ts'
 import type { TransportSocket } from './transport.ts'
 
 /** How often time limits of connections are checked. */

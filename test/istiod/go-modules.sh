@@ -30,7 +30,7 @@ require_go() {
 # is asked for what is in go.sum of a module only, and not every network reaches it.
 module() {
   local description folder sum
-  description=$(GONOSUMDB='istio.io/istio,k8s.io/kubernetes' go mod download -json "$1@$2") ||
+  description=$(GONOSUMDB='istio.io/istio,k8s.io/kubernetes,github.com/prometheus-operator' go mod download -json "$1@$2") ||
     fail "$1@$2 cannot be downloaded: ${description}"
   folder=$(sed -n 's/^\s*"Dir": "\(.*\)".*/\1/p' <<<"$description")
   sum=$(sed -n 's/^\s*"Sum": "\(.*\)".*/\1/p' <<<"$description")

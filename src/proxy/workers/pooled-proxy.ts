@@ -9,6 +9,7 @@ import { PodSet } from '../pods/pod-set.ts'
 import { UpstreamEnds } from '../upstream-ends.ts'
 import { ConnectionCounts } from './connection-counts.ts'
 import { ConnectionSlots, SlotDirectory } from './connection-slots.ts'
+import { readingsOf } from './endpoint-readings.ts'
 import { PlanDirectory } from './plan-directory.ts'
 import { SharedSockets, crossingListener } from './shared-sockets.ts'
 import { WorkerPool } from './worker-pool.ts'
@@ -197,19 +198,8 @@ export class PooledProxy implements Proxy {
 
   async endpoints(): Promise<EndpointReadings> {
     const told = await this.#pool.ask('endpoints')
-    const nowMs = this.#deps.clock.nowMs()
-    const active = new Map<string, number>()
-    const ejected = new Set<string>()
-    for (const use of told.flatMap(({ endpoints }) => endpoints)) {
-      const key = endpointKey(use.upstream, use.endpointId)
-      active.set(key, (active.get(key) ?? 0) + use.active)
-      if (use.isEjected) ejected.add(key)
-    }
-    return {
-      isFamilyHealthy: (endpointId, family) => this.#health.isHealthy({ endpointId, family }, nowMs),
-      isEjected: (upstream, endpointId) => ejected.has(endpointKey(upstream, endpointId)),
-      activeConnections: (upstream, endpointId) => active.get(endpointKey(upstream, endpointId)) ?? 0,
-    }
+    const uses = told.flatMap(({ endpoints }) => endpoints)
+    return readingsOf(uses, this.#health, this.#deps.clock.nowMs())
   }
 
   async stopAccepting(): Promise<void> {
@@ -402,8 +392,4 @@ export class PooledProxy implements Proxy {
 
 function threadName(worker: number): string {
   return `worker-${worker}`
-}
-
-function endpointKey(upstream: string, endpointId: string): string {
-  return `${upstream} ${endpointId}`
 }

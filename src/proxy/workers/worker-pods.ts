@@ -4,7 +4,7 @@ import { reachesPodListener } from '../own-addresses.ts'
 import type { SocketAddress } from '../../core/address.ts'
 import type { Listener } from '../../mesh/listener.ts'
 import type { CapturedPod } from '../../mesh/pod.ts'
-import type { PodPlace } from '../connection.ts'
+import type { PodPlace } from '../pods/pod-place.ts'
 import type { ListenEvents } from '../transport.ts'
 import type { ToWorker } from './messages.ts'
 
