@@ -30,7 +30,11 @@ func NewTestedZdsServer(path string, keepalive time.Duration) (*TestedZdsServer,
 func (t *TestedZdsServer) Run(ctx context.Context) { t.server.Run(ctx) }
 
 // Connections is how many ztunnels are connected.
-func (t *TestedZdsServer) Connections() int { return len(t.server.conns.snapshotConns()) }
+func (t *TestedZdsServer) Connections() int {
+	t.server.conns.mu.Lock()
+	defer t.server.conns.mu.Unlock()
+	return len(t.server.conns.connectionSet)
+}
 
 // Remember puts a pod into the snapshot of later connections.
 func (t *TestedZdsServer) Remember(pod *corev1.Pod, netns string) error {
