@@ -126,3 +126,8 @@ export interface AccessLog {
 export type AccessLogFormat =
   | { readonly kind: 'text'; readonly template: string }
   | { readonly kind: 'json'; readonly template: Readonly<Record<string, string>> }
+
+/** A listener as those need it who accept for it: filter chains are the router's matter. */
+export function withoutFilterChains(listener: Listener): Listener {
+  return { ...listener, filterChains: [] }
+}

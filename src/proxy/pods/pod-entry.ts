@@ -11,6 +11,7 @@ import type { Random } from '../../core/random.ts'
 import type { CapturedPod, Pod } from '../../mesh/pod.ts'
 import type { ListenerState } from '../listener-ledger.ts'
 import type { NetworkNamespace } from '../transport.ts'
+import type { BoundPodSocket } from './pod-messages.ts'
 import type { PodSocket, PodSocketOpener, WantedSocket, YieldingSocket } from './pod-sockets.ts'
 
 /** How long until an absent family is looked for again: soon at first, because a second network may come after the first. */
@@ -45,13 +46,6 @@ export interface PodStatus {
   /** Why it is pending; empty when it is up. */
   readonly problem: string
   readonly listeners: readonly PodListenerStatus[]
-}
-
-/** A bound socket; `place` is its number among those of the pod. */
-export interface BoundPodSocket {
-  readonly place: number
-  readonly fd: number
-  readonly listener: string
 }
 
 export interface PodEntryDeps {

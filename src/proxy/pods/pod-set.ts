@@ -2,8 +2,8 @@
  * The pods whose connections are captured here: takes them in with their network namespaces, tells the workers of them, and
  * ends them again. Each is served or fails by itself; every descriptor is closed once.
  */
+import { withoutFilterChains } from '../../mesh/listener.ts'
 import { DEFAULT_BACKLOG } from '../listener-set.ts'
-import { crossingListener } from '../workers/shared-sockets.ts'
 import { PodEntry } from './pod-entry.ts'
 
 import type { Clock } from '../../core/clock.ts'
@@ -13,8 +13,8 @@ import type { Random } from '../../core/random.ts'
 import type { Listener } from '../../mesh/listener.ts'
 import type { CapturedPod, Pod } from '../../mesh/pod.ts'
 import type { Keepalive } from '../../mesh/upstream.ts'
-import type { ToWorker } from '../workers/messages.ts'
-import type { BoundPodSocket, PodListenerSocket, PodOutcome, PodStatus } from './pod-entry.ts'
+import type { PodListenerSocket, PodOutcome, PodStatus } from './pod-entry.ts'
+import type { BoundPodSocket, PodMessage } from './pod-messages.ts'
 import type { PodSocketOpener } from './pod-sockets.ts'
 
 /** How long a worker has to let go of a pod. A hung one uses nothing of it. */
@@ -26,7 +26,7 @@ export interface PodSetDeps {
   readonly opener: PodSocketOpener
   /** The workers that live. */
   readonly live: () => readonly number[]
-  readonly post: (worker: number, message: ToWorker) => void
+  readonly post: (worker: number, message: PodMessage) => void
   /** Where the counters have a listener. */
   readonly entryOf: (listener: string) => number
   /** A pod is gone: what is remembered of its connections has no use any more. */
@@ -157,7 +157,7 @@ export class PodSet {
   /** A worker has started and knows nothing. */
   workerStarted(worker: number): void {
     const listeners = this.#listeners.map((listener) => ({
-      listener: crossingListener(listener),
+      listener: withoutFilterChains(listener),
       entry: this.#deps.entryOf(listener.name),
     }))
     this.#deps.post(worker, { kind: 'pod-listeners', listeners })
@@ -223,7 +223,7 @@ export class PodSet {
   }
 
   /** Resolves when every live worker has answered, or had its time. */
-  #askToRelease(message: Extract<ToWorker, { kind: 'pod-gone' | 'pods-unlisten' }>): Promise<void> {
+  #askToRelease(message: Extract<PodMessage, { kind: 'pod-gone' | 'pods-unlisten' }>): Promise<void> {
     const { live, post, clock } = this.#deps
     const namespace = message.kind === 'pod-gone' ? message.namespace : undefined
     return new Promise((resolve) => {

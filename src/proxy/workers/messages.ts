@@ -5,14 +5,12 @@
 import type { SocketAddress } from '../../core/address.ts'
 import type { LogFields, LogLevel } from '../../core/logger.ts'
 import type { Listener } from '../../mesh/listener.ts'
-import type { CapturedPod } from '../../mesh/pod.ts'
 import type { CloseReason } from '../close-reason.ts'
 import type { ConnectionOptions } from '../connection-options.ts'
 import type { ConnectionRecord } from '../connection-record.ts'
 import type { HealthChange } from '../endpoint-health.ts'
-import type { BoundPodSocket } from '../pods/pod-entry.ts'
+import type { PodMessage, PodReleased } from '../pods/pod-messages.ts'
 import type { RecordMessage, RecordRequest } from '../record-batch.ts'
-import type { NetworkNamespace } from '../transport.ts'
 import type { CrossingFacts, PlanRequest, PlanUpdate } from './plan-messages.ts'
 
 /** What a worker is born with. */
@@ -57,22 +55,7 @@ export type ToWorker =
   | { readonly kind: 'unlisten'; readonly socket: number }
   /** A listener has changed and keeps its sockets. */
   | { readonly kind: 'listener'; readonly listener: Listener }
-  /** What captured pods listen on; before the first pod. */
-  | {
-      readonly kind: 'pod-listeners'
-      readonly listeners: readonly { readonly listener: Listener; readonly entry: number }[]
-    }
-  /** A pod is new, or has become another: with every socket that is bound, of which those it knows stay. */
-  | {
-      readonly kind: 'pod'
-      readonly pod: CapturedPod
-      readonly namespace: NetworkNamespace
-      readonly sockets: readonly BoundPodSocket[]
-    }
-  /** Ends everything of a pod; the answer is `pod-released`, then its descriptors may be closed. */
-  | { readonly kind: 'pod-gone'; readonly namespace: number }
-  /** Accept what is queued and then no more; the answer is `pod-released` without a namespace. */
-  | { readonly kind: 'pods-unlisten' }
+  | PodMessage
   | { readonly kind: 'plans'; readonly update: PlanUpdate }
   /** What others have learnt about families of endpoints. */
   | { readonly kind: 'health'; readonly changes: readonly HealthChange[] }
@@ -93,7 +76,7 @@ export type FromWorker =
   /** It has begun to take messages. */
   | { readonly kind: 'started' }
   | { readonly kind: 'unlistened'; readonly socket: number }
-  | { readonly kind: 'pod-released'; readonly namespace?: number }
+  | PodReleased
   | { readonly kind: 'routes'; readonly requests: readonly PlanRequest[] }
   | { readonly kind: 'health'; readonly changes: readonly HealthChange[] }
   /** Live inbound connections, some at a time. */

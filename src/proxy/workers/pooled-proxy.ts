@@ -2,6 +2,7 @@
  * A proxy whose connections live in worker threads. This side has the mesh, the router and the listening sockets: one
  * socket per worker and address, so that the kernel spreads connections and keeps them while a worker is replaced.
  */
+import { withoutFilterChains } from '../../mesh/listener.ts'
 import { FamilyHealth } from '../endpoint-health.ts'
 import { ListenerSet } from '../listener-set.ts'
 import { OwnAddresses } from '../own-addresses.ts'
@@ -11,7 +12,7 @@ import { ConnectionCounts } from './connection-counts.ts'
 import { ConnectionSlots, SlotDirectory } from './connection-slots.ts'
 import { readingsOf } from './endpoint-readings.ts'
 import { PlanDirectory } from './plan-directory.ts'
-import { SharedSockets, crossingListener } from './shared-sockets.ts'
+import { SharedSockets } from './shared-sockets.ts'
 import { WorkerPool } from './worker-pool.ts'
 
 import type { Clock, Timer } from '../../core/clock.ts'
@@ -343,7 +344,7 @@ export class PooledProxy implements Proxy {
     for (const name of change.get('listener') ?? []) {
       const listener = snapshot.listener.get(name)
       if (listener !== undefined)
-        this.#pool.broadcast({ kind: 'listener', listener: crossingListener(listener) })
+        this.#pool.broadcast({ kind: 'listener', listener: withoutFilterChains(listener) })
     }
     if (change.has('listener')) void this.#listeners.apply()
     if (change.has('policy') || change.has('workload')) this.#mustRecheck = true

@@ -2,6 +2,8 @@
  * The listening sockets of the pool: for each address one per worker, all of them on one port (SO_REUSEPORT). The main
  * thread owns the descriptors; a worker says when it has let go of one, and only then is it closed.
  */
+import { withoutFilterChains } from '../../mesh/listener.ts'
+
 import type { Clock } from '../../core/clock.ts'
 import type { SocketAddress } from '../../core/address.ts'
 import type { ErrorCode } from '../../core/errors.ts'
@@ -130,7 +132,7 @@ export class SharedSockets {
     const entry = this.#deps.entryOf(listener.name)
     this.#deps.post(worker, {
       kind: 'listen',
-      socket: { id: placeId(socket, place), fd, listener: crossingListener(listener), entry },
+      socket: { id: placeId(socket, place), fd, listener: withoutFilterChains(listener), entry },
     })
   }
 
@@ -165,9 +167,4 @@ function holderOf(worker: number, id: number): string {
 
 function release(socket: SharedSocket, holder: string): void {
   if (socket.holders.delete(holder) && socket.holders.size === 0) socket.released?.()
-}
-
-/** A listener as a worker needs it: all of it but the filter chains, which are the router's matter. */
-export function crossingListener(listener: Listener): Listener {
-  return { ...listener, filterChains: [] }
 }

@@ -4,9 +4,9 @@ import { reachesPodListener } from '../own-addresses.ts'
 import type { SocketAddress } from '../../core/address.ts'
 import type { Listener } from '../../mesh/listener.ts'
 import type { CapturedPod } from '../../mesh/pod.ts'
+import type { PodMessage } from '../pods/pod-messages.ts'
 import type { PodPlace } from '../pods/pod-place.ts'
 import type { ListenEvents } from '../transport.ts'
-import type { ToWorker } from './messages.ts'
 
 interface Stoppable {
   stop(how?: 'accept' | 'leave'): void
@@ -22,7 +22,7 @@ export interface WorkerPodsDeps {
   readonly acceptFailed: ListenEvents['acceptFailed']
 }
 
-type PodMessage = Extract<ToWorker, { kind: 'pod' }>
+type PodUpdate = Extract<PodMessage, { kind: 'pod' }>
 
 interface HeldPod {
   place: PodPlace
@@ -50,7 +50,7 @@ export class WorkerPods {
   }
 
   /** A pod is new, has more sockets than before, or other addresses. */
-  update({ pod, namespace, sockets }: PodMessage): void {
+  update({ pod, namespace, sockets }: PodUpdate): void {
     let held = this.#pods.get(namespace.id)
     if (held === undefined) {
       held = { place: { pod, namespace }, acceptors: new Map() }

@@ -10,7 +10,8 @@ import { FakePodSockets } from '../../fixtures/fake-pod-sockets.ts'
 
 import type { Test } from 'tap'
 import type { Random } from '../../../src/core/random.ts'
-import type { BoundPodSocket, PodListenerSocket } from '../../../src/proxy/pods/pod-entry.ts'
+import type { BoundPodSocket } from '../../../src/proxy/pods/pod-messages.ts'
+import type { PodListenerSocket } from '../../../src/proxy/pods/pod-entry.ts'
 import type { FakeNamespace } from '../../fixtures/fake-pod-sockets.ts'
 
 const POD = { uid: 'uid-1', name: 'echo', namespace: 'shop', serviceAccount: 'echo' }

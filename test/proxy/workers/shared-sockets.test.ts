@@ -1,11 +1,8 @@
 /** Who accepts on which descriptor, while workers come and go. No sockets: numbers in, messages out. */
 import t from 'tap'
 
-import {
-  RELEASE_DEADLINE_MS,
-  SharedSockets,
-  crossingListener,
-} from '../../../src/proxy/workers/shared-sockets.ts'
+import { withoutFilterChains } from '../../../src/mesh/listener.ts'
+import { RELEASE_DEADLINE_MS, SharedSockets } from '../../../src/proxy/workers/shared-sockets.ts'
 import { FakeClock } from '../../fixtures/fake-clock.ts'
 import { aListener } from '../../fixtures/mesh-builder.ts'
 
@@ -61,7 +58,7 @@ async function closeOf(result: Promise<ListenResult>): Promise<() => Promise<voi
 
 t.test('a worker gets everything of a listener but its filter chains', async (t) => {
   const listener = { ...LISTENER, preservesSource: true, keepalive: { idleMs: 1 } }
-  t.strictSame(crossingListener(listener), { ...listener, filterChains: [] })
+  t.strictSame(withoutFilterChains(listener), { ...listener, filterChains: [] })
 })
 
 t.test('a worker stands in for one that has not started, and gives back what it took', async (t) => {

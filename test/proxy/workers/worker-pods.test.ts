@@ -6,7 +6,7 @@ import { WorkerPods } from '../../../src/proxy/workers/worker-pods.ts'
 import { aListener } from '../../fixtures/mesh-builder.ts'
 
 import type { CapturedPod } from '../../../src/mesh/pod.ts'
-import type { BoundPodSocket } from '../../../src/proxy/pods/pod-entry.ts'
+import type { BoundPodSocket } from '../../../src/proxy/pods/pod-messages.ts'
 import type { ListenEvents, TransportSocket } from '../../../src/proxy/transport.ts'
 
 const OUTBOUND = aListener(
