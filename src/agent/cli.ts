@@ -4,16 +4,27 @@ import { parseArgs } from 'node:util'
 import { errorMessage } from '../core/errors.ts'
 import { runAgent } from './commands/run-agent.ts'
 import { runDemo } from './commands/run-demo.ts'
+import { runRules } from './commands/run-rules.ts'
 import { runValidate } from './commands/run-validate.ts'
+import { RULES_FLAGS } from './rules/rules-flags.ts'
 import { renderSettingsHelp, settingFlags } from './settings/settings-table.ts'
 import { VERSION } from './version.ts'
 
 import type { CommandContext, RunCommand } from './commands/command.ts'
 
+interface Flag {
+  readonly type: 'string' | 'boolean'
+  readonly short?: string
+  /** What stands for its value in the help. */
+  readonly value?: string
+  /** Absent: the flag is a setting, which `twinstack help settings` explains. */
+  readonly help?: string
+}
+
 interface Command {
   readonly usage: string
   readonly summary: string
-  readonly flags: Readonly<Record<string, { readonly type: 'string' | 'boolean'; readonly short?: string }>>
+  readonly flags: Readonly<Record<string, Flag>>
   readonly run: RunCommand
 }
 
@@ -37,6 +48,13 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     summary: 'every problem of a file with file:line:column and exit code 1, or one line and 0',
     flags: { config: { type: 'string', short: 'c' } },
     run: runValidate,
+  },
+  rules: {
+    usage: 'rules [--mode inpod|node]',
+    summary:
+      'what redirects connections to the agent, in both families, for nft or iptables; --remove undoes it',
+    flags: RULES_FLAGS,
+    run: runRules,
   },
   version: {
     usage: 'version',
@@ -101,10 +119,14 @@ function renderHelp(): string {
   ].join('\n')
 }
 
-function renderFlags(command: Command): string {
-  const flags = Object.entries(command.flags).map(([flag, { type, short }]) => {
+function renderFlags({ flags }: Command): string {
+  const rows = Object.entries(flags).map(([flag, { type, short, value = 'VALUE', help }]) => {
     const shortText = short === undefined ? '' : `-${short}, `
-    return `  ${shortText}--${flag}${type === 'string' ? ' VALUE' : ''}`
+    return { left: `  ${shortText}--${flag}${type === 'string' ? ` ${value}` : ''}`, help }
   })
-  return flags.length === 0 ? '' : `flags (\`twinstack help settings\` explains them):\n${flags.join('\n')}\n`
+  if (rows.length === 0) return ''
+  const isExplained = rows.every(({ help }) => help !== undefined)
+  const width = Math.max(...rows.map(({ left }) => left.length))
+  const lines = rows.map(({ left, help }) => (help === undefined ? left : `${left.padEnd(width)}  ${help}`))
+  return `flags${isExplained ? '' : ' (`twinstack help settings` explains them)'}:\n${lines.join('\n')}\n`
 }

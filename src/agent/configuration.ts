@@ -101,6 +101,13 @@ export async function loadConfiguration(
       `plain text is permitted to ${names} although the mesh asks for mTLS (TWINSTACK_ALLOW_PLAINTEXT)`,
     )
   }
+  if (settings.podCapture !== undefined) {
+    // istio-cni captures DNS by default, and nothing here would answer.
+    logger.log(
+      'warn',
+      'DNS is not served here: captured pods resolve names only where istio-cni leaves DNS alone (ambient.dnsCapture=false)',
+    )
+  }
   if (chosen.warning !== undefined) logger.log('warn', chosen.warning)
   logEngine(logger, engine)
   return {

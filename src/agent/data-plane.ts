@@ -149,6 +149,7 @@ function createRouter(
       clusterId,
       plaintextPermitted: settings.allowPlaintext,
       ...(nodeName !== '' && { localNode: nodeName }),
+      judgesLocalPods: settings.podCapture === undefined,
     },
   )
   if (settings.podCapture === undefined) return { router, discovery }

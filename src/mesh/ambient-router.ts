@@ -12,6 +12,7 @@ import {
   workloadLabels,
 } from './ambient-endpoints.ts'
 import { DirectUpstreams } from './direct-upstreams.ts'
+import { withoutDenied } from './local-policies.ts'
 import { workloadOfPod } from './pod-workload.ts'
 import { evaluatePolicies } from './policy.ts'
 import { ServiceAnswers } from './service-answers.ts'
@@ -35,6 +36,11 @@ export interface AmbientRouterOptions {
   readonly localNode?: string
   /** The cluster of this agent, see workloadOfPod; absent where no pods are captured in their namespaces. */
   readonly clusterId?: string
+  /**
+   * True: what goes out to a pod of `localNode` is judged by its policies here, because it is not captured again on its way
+   * in. So it is where connections are captured on the node, and not within the pods.
+   */
+  readonly judgesLocalPods?: boolean
 }
 
 interface Rejection {
@@ -55,6 +61,8 @@ export class AmbientRouter implements Router {
   readonly #clusterId: string
   readonly #permitted: ReadonlySet<string>
   readonly #defaultVantage: Vantage
+  /** The node whose pods' policies are asked on the way out. */
+  readonly #judgedNode: string | undefined
   // Upstreams are kept, so that one stays the same object while nothing has changed.
   readonly #answers = new ServiceAnswers<Upstream | Rejection>()
   readonly #directUpstreams = new DirectUpstreams()
@@ -64,6 +72,7 @@ export class AmbientRouter implements Router {
     this.#network = options.network
     this.#clusterId = options.clusterId ?? ''
     this.#permitted = new Set(options.plaintextPermitted)
+    this.#judgedNode = options.judgesLocalPods === true ? options.localNode : undefined
     this.#defaultVantage = {
       network: options.network,
       ...(options.localNode !== undefined && { node: options.localNode }),
@@ -142,7 +151,27 @@ export class AmbientRouter implements Router {
         )
       : { reason: 'no_route' as const, detail: `service ${serviceKey(service)} has no port ${port}` }
     if ('reason' in answer) return reject(question, answer, service)
-    return accept(question, 'upstream', answer, service)
+    const allowed = this.#withoutDenied(question, answer)
+    if ('reason' in allowed) return reject(question, allowed, service)
+    return accept(question, 'upstream', allowed, service)
+  }
+
+  /** Leaves out what policies of pods on this node deny the client; the same object where they deny nothing. */
+  #withoutDenied(question: Question, upstream: Upstream): Upstream | Rejection {
+    const { snapshot } = question
+    if (this.#judgedNode === undefined || snapshot.policy.size === 0) return upstream
+    const allowed = withoutDenied(upstream, ({ workload: labels }, address) => {
+      const workload = snapshot.workload.get(labels?.uid ?? '')
+      return workload && this.#localDenial(question, workload, address)
+    })
+    return 'denial' in allowed ? { reason: 'policy_denied', detail: allowed.denial } : allowed
+  }
+
+  /** Why a pod of this node does not let the client in; `undefined` where it does, or is asked when it gets there. */
+  #localDenial(question: Question, workload: Workload, destination: SocketAddress): string | undefined {
+    if (this.#judgedNode === undefined || workload.node !== this.#judgedNode) return undefined
+    const decision = decide(question, workload, destination)
+    return decision.isAllowed ? undefined : decision.detail
   }
 
   #answerFor(
@@ -176,6 +205,8 @@ export class AmbientRouter implements Router {
       return reject(question, waypointRejection(name, workload.waypoint), service)
     if (workload.protocol === 'hbone' && !this.#isPlaintextPermitted(workload))
       return reject(question, mtlsRejection(name), service)
+    const denial = this.#localDenial(question, workload, facts.destination)
+    if (denial !== undefined) return reject(question, { reason: 'policy_denied', detail: denial }, service)
     return this.#direct(question, { owner: workload, service })
   }
 
@@ -210,13 +241,18 @@ export class AmbientRouter implements Router {
   }
 }
 
-function decide({ facts, snapshot, source }: Question, destination: Workload): PolicyDecision {
+/** Whether a workload's policies let the client in, at the address that it asks for. */
+function decide(
+  { facts, snapshot, source }: Question,
+  workload: Workload,
+  destination = facts.destination,
+): PolicyDecision {
   return evaluatePolicies({
     policies: snapshot.policyIndex,
-    destination,
+    destination: workload,
     connection: {
       client: facts.client.ip,
-      destination: facts.destination,
+      destination,
       ...(source !== undefined && { source }),
     },
   })

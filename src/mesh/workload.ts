@@ -3,6 +3,9 @@ import type { Cidr } from '../core/cidr.ts'
 import type { IpAddress } from '../core/address.ts'
 import type { Locality } from './endpoint.ts'
 
+/** Where workloads take HBONE unless they say otherwise; a redirection leaves it to the listener that is there. */
+export const HBONE_PORT = 15_008
+
 /** An address and the network that it belongs to; the empty network is the default one. */
 export interface NetworkAddress {
   readonly network: string

@@ -20,7 +20,8 @@ const MAX_CAPACITY = 1_048_576
 /** Beyond this share the table takes no more: searching would become slow, and it must always have an empty place. */
 const MAX_LOAD = 0.75
 const GOLDEN_RATIO = 0x9e37_79b1
-const PORTS = 65_536
+/** Odd, so that no two of 2 ** 32 namespaces are mixed into one; another one for each half. */
+const NAMESPACE_FACTOR = 0x27d4_eb2f
 
 /** A multiset of connections: each `add` is taken back by one `delete`. */
 export class UpstreamEnds {
@@ -99,9 +100,9 @@ export class UpstreamEnds {
 
 /** 52 bits of hash, never 0: that two of a node's connections share one is less likely than that its memory fails. */
 export function fingerprintOf({ from, to, namespace = 0 }: ConnectionEnds): number {
-  let high = mixAddress(from.port + namespace * PORTS, from.ip, 0x85eb_ca6b, 13)
+  let high = mixAddress(from.port ^ Math.imul(namespace, GOLDEN_RATIO), from.ip, 0x85eb_ca6b, 13)
   high = mixAddress(high ^ to.port, to.ip, 0x85eb_ca6b, 13)
-  let low = mixAddress(~(from.port + namespace * PORTS), from.ip, 0xc2b2_ae35, 16)
+  let low = mixAddress(~from.port ^ Math.imul(namespace, NAMESPACE_FACTOR), from.ip, 0xc2b2_ae35, 16)
   low = mixAddress(low ^ to.port, to.ip, 0xc2b2_ae35, 16)
   return (high >>> 12) * 4_294_967_296 + (low >>> 0) + 1
 }

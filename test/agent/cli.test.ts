@@ -20,7 +20,7 @@ interface Expected {
 }
 
 const HELP =
-  /^usage: twinstack COMMAND\n\n {2}agent .*\n {2}demo .*\n {2}validate .*\n {2}version .*\n {2}help /
+  /^usage: twinstack COMMAND\n\n {2}agent .*\n {2}demo .*\n {2}validate .*\n {2}rules .*\n {2}version .*\n {2}help /
 const SOURCES = 'set XDS_ADDRESS, LOCAL_XDS_PATH or LOCAL_XDS, or start with -c FILE'
 
 const COMMANDS: readonly (readonly [args: string, expected: Expected, options?: ProgramOptions])[] = [
@@ -37,6 +37,29 @@ const COMMANDS: readonly (readonly [args: string, expected: Expected, options?: 
   ],
   ['demo --help', { code: 0, stdout: /^usage: twinstack demo \[--once\]\n[^]* {2}--once\n$/, stderr: '' }],
   ['validate -h', { code: 0, stdout: /^usage: twinstack validate -c FILE\n/, stderr: '' }],
+  [
+    'rules --help',
+    {
+      code: 0,
+      stdout:
+        /^usage: twinstack rules \[--mode inpod\|node\]\n[^]*\nflags:\n {2}--mode inpod\|node {2,}inpod /,
+      stderr: '',
+    },
+  ],
+  [
+    'rules --backend nft',
+    { code: 0, stdout: /^# backend nft: asked for\n[^]*\nadd rule inet istio-ambient-nat /, stderr: '' },
+  ],
+  ['rules --routes', { code: 0, stdout: /^# Policy routing[^]*\nset -e\nip -4 rule /, stderr: '' }],
+  [
+    'rules --mode node --dns --exclude-ports x',
+    {
+      code: 1,
+      stdout: '',
+      stderr:
+        /^flag --dns is of --mode inpod [^]*\n--mode node needs --pod-cidrs [^]*\ninvalid flag --exclude-ports=x [^]*\ntwinstack rules: nothing printed, problems: 3\n$/,
+    },
+  ],
   ['proxy', { code: 1, stdout: '', stderr: "there is no command 'proxy'; `twinstack help` lists them\n" }],
   [
     // A name that every object has is no command.

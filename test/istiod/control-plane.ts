@@ -5,7 +5,7 @@
  */
 import { execFile } from 'node:child_process'
 import { generateKeyPairSync } from 'node:crypto'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
@@ -35,6 +35,8 @@ const ETCD_PORT = 2_379
 const ETCD_PEER_PORT = 2_380
 const APISERVER_PORT = 6_443
 const ADMIN_TOKEN = 'admin'
+/** The folder of what kube-apiserver makes for itself. */
+const CERTIFICATES = 'certificates'
 const CLUSTER_IP_RANGES = '10.96.0.0/16,fd00:10:96::/108'
 const SERVICE_ACCOUNT_ISSUER = 'https://kubernetes.default.svc'
 /** What istiod wants the tokens of its clients to be for. */
@@ -121,6 +123,11 @@ export class ControlPlane {
     await this.#istiod.stop()
   }
 
+  /** The certificate of the API server, which it has signed itself; 127.0.0.1 is one of its names. */
+  get apiServerCertificate(): string {
+    return readFileSync(path.join(this.#folder, CERTIFICATES, 'apiserver.crt'), 'utf8')
+  }
+
   /** Runs kubectl as an administrator of the cluster and gives what it printed. */
   kubectl(args: readonly string[], input = ''): Promise<string> {
     return this.#run(this.#binaries.kubectl, args, input)
@@ -197,7 +204,7 @@ function apiserverFlags(folder: string, address: string): readonly string[] {
     '--bind-address=127.0.0.1',
     `--advertise-address=${address}`,
     `--secure-port=${APISERVER_PORT}`,
-    `--cert-dir=${path.join(folder, 'certificates')}`,
+    `--cert-dir=${path.join(folder, CERTIFICATES)}`,
     `--service-cluster-ip-range=${CLUSTER_IP_RANGES}`,
     `--service-account-issuer=${SERVICE_ACCOUNT_ISSUER}`,
     `--service-account-key-file=${path.join(folder, 'service-account.pub')}`,

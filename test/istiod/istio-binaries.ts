@@ -17,10 +17,13 @@ export interface IstioBinaries {
   readonly kubeApiserver: string
   readonly kubectl: string
   readonly etcd: string
+  /** A file with the custom resource definition of the Prometheus operator's PodMonitor. */
+  readonly podMonitorCrd: string
 }
 
 /** As build-binaries.sh has it. */
 const KUBERNETES_VERSION = '1.34.4'
+const PROMETHEUS_OPERATOR_VERSION = '0.95.2'
 const CACHE = path.join(process.env['XDG_CACHE_HOME'] ?? path.join(homedir(), '.cache'), 'twinstack')
 const ISTIO_FOLDER = path.join(CACHE, 'istiod')
 const KUBERNETES_FOLDER = path.join(CACHE, 'kubernetes', KUBERNETES_VERSION)
@@ -37,12 +40,29 @@ export function forEachIstio(
   name: string,
   body: (t: Test, binaries: IstioBinaries) => Promise<void>,
 ): void {
+  run(t, name, wantedVersions(), body)
+}
+
+/** The same once, with the newest of them: for what does not depend on the version of Istio. */
+export function forNewestIstio(
+  t: Test,
+  name: string,
+  body: (t: Test, binaries: IstioBinaries) => Promise<void>,
+): void {
+  run(t, name, wantedVersions().slice(-1), body)
+}
+
+function run(
+  t: Test,
+  name: string,
+  versions: readonly string[],
+  body: (t: Test, binaries: IstioBinaries) => Promise<void>,
+): void {
   const problem = whyNot()
   if (problem !== undefined) {
     t.fail(problem)
     return
   }
-  const versions = wantedVersions()
   t.setTimeout(LONGEST_FILE_MS)
   for (const version of versions) {
     t.test(`${name} (Istio ${version})`, { timeout: LONGEST_MS }, (t) => body(t, binariesOf(version)))
@@ -76,5 +96,6 @@ function binariesOf(version: string): IstioBinaries {
     kubeApiserver: path.join(KUBERNETES_FOLDER, 'kube-apiserver'),
     kubectl: path.join(KUBERNETES_FOLDER, 'kubectl'),
     etcd: 'etcd',
+    podMonitorCrd: path.join(CACHE, 'prometheus-operator', PROMETHEUS_OPERATOR_VERSION, 'podmonitors.yaml'),
   }
 }

@@ -1,12 +1,20 @@
-/** Istio's tcp-echo in a lab of pods, before anything is captured: the ground that the agent's tests stand on. */
+/**
+ * Istio's tcp-echo in a lab of pods: the ground that the tests of captured pods stand on. Before anything is captured, and
+ * with an agent inside each pod, which needs nobody to tell it of pods.
+ */
 import t from 'tap'
 
 import { FAMILIES } from '../../src/core/family.ts'
+import { writeFile } from '../fixtures/envoy-files.ts'
+import { startNamespaceAgent } from '../fixtures/namespace-agent.ts'
 import { requireNamespaces } from '../fixtures/namespaces.ts'
 import { ambientStore } from '../fixtures/ambient-mesh.ts'
 import { hostnameOf, meshNames, podMeshText, workloadUid } from '../fixtures/pod-mesh.ts'
 import { nc } from '../fixtures/pod-programs.ts'
 import { ECHO_SERVICES, echoVip, startTcpEchoScenario } from '../fixtures/tcp-echo-scenario.ts'
+
+/** What istio-cni's rules let pass: SO_MARK 0x539. */
+const PROXY_ENV = { PACKET_MARK: '1337', ENABLE_ORIG_SRC: 'true' }
 
 if (requireNamespaces(t, ['nc'])) {
   t.test('tcp-echo in three namespaces', async (t) => {
@@ -67,6 +75,46 @@ if (requireNamespaces(t, ['nc'])) {
         authorizationPolicies: ['dual-stack/deny'],
       })
       t.match(snapshot.workload.get('Kubernetes//Pod/dual-stack/tcp-echo-0'), { protocol: 'hbone' })
+    })
+
+    await t.test('with an agent inside each pod, the sample answers in all three namespaces', async (t) => {
+      const file = writeFile(t.testdir(), 'mesh.yaml', meshText)
+      const near = lab.pod('dual-stack/tcp-echo-0')
+      const far = lab.pod('dual-stack/tcp-echo-1')
+      const [clientAgent, nearAgent, farAgent] = await Promise.all(
+        [sleep, near, far].map(async (pod) => {
+          const env = { ...PROXY_ENV, LOCAL_XDS_PATH: file }
+          const agent = await startNamespaceAgent(t, pod.network, [], { env })
+          pod.redirect()
+          return agent
+        }),
+      )
+      const calls = [
+        ['tcp-echo.dual-stack'],
+        ['-4', 'tcp-echo.dual-stack'],
+        ['-6', 'tcp-echo.dual-stack'],
+        ['tcp-echo.ipv4'],
+        ['tcp-echo.ipv6'],
+        ...[near, far].flatMap((pod) => FAMILIES.map((family) => [pod.address(family)])),
+      ]
+      await Promise.all(
+        calls.map(async (call) => {
+          const { stdout } = await nc(sleep.network, ['-w', 3, ...call, 9_000], 'dualstack')
+          t.equal(stdout, 'hello dualstack\n', call.join(' '))
+        }),
+      )
+      for (const [agent, listener] of [
+        [clientAgent, 'outbound'],
+        [nearAgent, 'inbound'],
+        [farAgent, 'inbound'],
+      ] as const) {
+        for (const family of FAMILIES) {
+          const line = await agent?.logOf(
+            (each) => each['listener'] === listener && each['family'] === family,
+          )
+          t.match(line, { 'src.workload': 'sleep', upstream_family: family, source_preserved: 'true' })
+        }
+      }
     })
 
     await t.test('names are those of the cluster: short ones in the own namespace only', async (t) => {

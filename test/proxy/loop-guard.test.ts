@@ -94,3 +94,39 @@ t.test('rule 4: remembers an attempt that was given up until its other end has b
   t.equal(guard.isOwn(OWN), false)
   t.equal(guard.isOwn(other), true)
 })
+
+t.test('rule 4: the same ends in two network namespaces are no loop, in one they are', async (t) => {
+  // A connection from pod to pod of a node: out of the one and into the other with the same addresses.
+  const guard = new LoopGuard(UpstreamEnds.allocate(0))
+  const loops: string[] = []
+  guard.connected({ ...OWN, namespace: 1 })
+  t.equal(
+    guard.accepted({ ...OWN, namespace: 2 }, () => loops.push('late')),
+    true,
+  )
+  t.equal(
+    guard.accepted({ ...OWN, namespace: 1 }, () => undefined),
+    false,
+  )
+  t.equal(guard.isOwn(OWN), false, "and the agent's own namespace is one more")
+  guard.connected({ ...OWN, namespace: 3 })
+  t.strictSame(loops, [])
+  guard.connected({ ...OWN, namespace: 2 })
+  t.strictSame(loops, ['late'])
+})
+
+t.test('rule 4: an attempt in a pod is recognised there only, and forgotten there only', async (t) => {
+  const guard = new LoopGuard(UpstreamEnds.allocate(0))
+  const inPods = [1, 2].map((namespace): ConnectionEnds => ({ ...OWN, namespace }))
+  for (const ends of inPods) guard.connecting(ends, 0)
+  const [first = OWN, second = OWN] = inPods
+  guard.settled(first)
+  t.strictSame(
+    [OWN, first, second].map((ends) => guard.isOwn(ends)),
+    [false, false, true],
+  )
+  guard.connected(second)
+  guard.settled(second)
+  guard.ended({ ...FOREIGN, namespace: 2 }, second)
+  t.equal(guard.isOwn(second), false)
+})

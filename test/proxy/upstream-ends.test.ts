@@ -18,6 +18,7 @@ const someEnds = fc
       ? endsOf(`[fd00::${host.toString(16)}]:${port}`, `[fd00::99]:${port % 3}`)
       : endsOf(`10.0.0.${host}:${port}`, `10.0.0.99:${port % 3}`),
   )
+  .chain((ends) => fc.constantFrom(undefined, 1, 2).map((namespace) => ({ ...ends, namespace })))
 
 t.test('holds what a multiset of connections holds, for every reader', async (t) => {
   const steps = fc.array(fc.tuple(fc.boolean(), someEnds), { maxLength: 600 })
@@ -28,7 +29,7 @@ t.test('holds what a multiset of connections holds, for every reader', async (t)
       const counts = new Map<string, number>()
       const seen = new Map<string, ConnectionEnds>()
       for (const [isAdded, ends] of all) {
-        const key = `${formatSocketAddress(ends.from)} ${formatSocketAddress(ends.to)}`
+        const key = `${formatSocketAddress(ends.from)} ${formatSocketAddress(ends.to)} ${ends.namespace ?? 0}`
         seen.set(key, ends)
         if (isAdded) table.add(ends)
         else table.delete(ends)
@@ -64,3 +65,20 @@ t.test('the same ports of two families, and one source with two destinations, ar
   t.equal(table.has(endsOf('0.0.0.1:2', '0.0.0.1:1')), false)
   t.equal(table.has(endsOf('0.0.0.1:1', '0.0.0.1:1')), true)
 })
+
+t.test(
+  'the same ends in other network namespaces are others, however many namespaces there have been',
+  async (t) => {
+    const table = UpstreamEnds.allocate(0)
+    const ends = endsOf('[fd00::1]:40000')
+    const namespaces = [undefined, 1, 2, 255, 65_535, 65_536, 1_000_000]
+    for (const [at, namespace] of namespaces.entries()) {
+      table.add({ ...ends, namespace })
+      for (const [other, each] of namespaces.entries())
+        t.equal(table.has({ ...ends, namespace: each }), other <= at, `${each ?? 'own'} of ${at}`)
+    }
+    t.notOk(table.has({ ...endsOf('[fd00::1]:40001'), namespace: 1 }))
+    for (const namespace of namespaces) table.delete({ ...ends, namespace })
+    t.notOk(namespaces.some((namespace) => table.has({ ...ends, namespace })))
+  },
+)

@@ -3,7 +3,7 @@
  * services, policies, connections, settings. Addresses are canonical text, because istioctl compares them as such.
  */
 import { formatCidr } from '../../core/cidr.ts'
-import { serviceKey } from '../../mesh/workload.ts'
+import { HBONE_PORT, serviceKey } from '../../mesh/workload.ts'
 import { capitalized, optional } from './json-forms.ts'
 import { dumpStream } from './stream-dump.ts'
 import { dumpWorkloadState } from './workload-state-dump.ts'
@@ -205,7 +205,7 @@ function dumpSettings(settings: Settings): Json {
     ...(podCapture !== undefined && {
       inpodUds: podCapture.socketPath,
       inpodPortReuse: podCapture.reusePort,
-      inboundAddr: { SocketAddr: `${wildcard}:${ports.hbone}` },
+      inboundAddr: { SocketAddr: `${wildcard}:${HBONE_PORT}` },
     }),
   }
 }

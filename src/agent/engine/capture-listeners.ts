@@ -1,5 +1,6 @@
 /** What the ambient dialect listens on: redirected connections out of and into pods, and what is reserved beside them. */
 import { parseIp } from '../../core/address.ts'
+import { HBONE_PORT } from '../../mesh/workload.ts'
 
 import type { ListenerAddress, Listener } from '../../mesh/listener.ts'
 import type { TransportCapabilities } from '../../proxy/transport.ts'
@@ -36,25 +37,23 @@ export function captureListeners(
       ...(keptInbound && { preservesSource: true }),
     },
   ]
-  return isInPods ? [...listeners, { ...common, ...hbone(ports.hbone) }] : listeners
+  return isInPods ? [...listeners, { ...common, ...HBONE }] : listeners
 }
 
 /** Refused as fast and as clearly as can be: other nodes send HBONE to every pod that istio-cni has given to an agent. */
-function hbone(port: number): Omit<Listener, 'bindToPort' | 'filterChains' | 'accessLogs'> {
-  return {
+const HBONE: Omit<Listener, 'bindToPort' | 'filterChains' | 'accessLogs'> = {
+  name: 'hbone',
+  addresses: anyAddress(HBONE_PORT),
+  capture: 'none',
+  direction: 'inbound',
+  defaultFilterChain: {
     name: 'hbone',
-    addresses: anyAddress(port),
-    capture: 'none',
-    direction: 'inbound',
-    defaultFilterChain: {
-      name: 'hbone',
-      match: { destinationPrefixes: [], sourcePrefixes: [] },
-      refusal: {
-        reason: 'mtls_required',
-        detail: 'HBONE (mTLS) is not spoken here; the port is reserved for it',
-      },
+    match: { destinationPrefixes: [], sourcePrefixes: [] },
+    refusal: {
+      reason: 'mtls_required',
+      detail: 'HBONE (mTLS) is not spoken here; the port is reserved for it',
     },
-  }
+  },
 }
 
 function anyAddress(port: number): readonly ListenerAddress[] {

@@ -334,13 +334,6 @@ export const SETTINGS = [
   },
   {
     ...PORT,
-    name: 'TWINSTACK_HBONE_PORT',
-    default: 15_008,
-    group: 'Ports',
-    help: 'Where captured pods take HBONE; reserved: its connections are refused with the reason mtls_required',
-  },
-  {
-    ...PORT,
     name: 'TWINSTACK_ADMIN_PORT',
     default: 15_000,
     defaultText: 'proxyAdminPort of PROXY_CONFIG, 15000',

@@ -82,9 +82,7 @@ export interface Settings {
   /** How long connections may go on after the drain has begun. */
   readonly drainDeadlineMs: number
   readonly allowPlaintext: readonly string[]
-  readonly ports: Readonly<
-    Record<'outbound' | 'inbound' | 'hbone' | 'admin' | 'metrics' | 'readiness', number>
-  >
+  readonly ports: Readonly<Record<'outbound' | 'inbound' | 'admin' | 'metrics' | 'readiness', number>>
   readonly logLevel: LogLevel
   readonly logFormat: 'plain' | 'json'
   readonly accessLog: AccessLogTarget
@@ -344,7 +342,6 @@ function readPorts(reader: SettingsReader, proxyConfig: ProxyConfig): Settings['
   const ports = {
     outbound: reader.port('TWINSTACK_OUTBOUND_PORT'),
     inbound: reader.port('TWINSTACK_INBOUND_PORT'),
-    hbone: reader.port('TWINSTACK_HBONE_PORT'),
     admin: reader.port('TWINSTACK_ADMIN_PORT', proxyConfig.proxyAdminPort),
     metrics: reader.port('TWINSTACK_METRICS_PORT', proxyConfig.statsPort),
     readiness: reader.port('TWINSTACK_READINESS_PORT'),

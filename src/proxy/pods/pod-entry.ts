@@ -15,7 +15,7 @@ import type { PodSocket, PodSocketOpener, WantedSocket } from './pod-sockets.ts'
 
 /** How long until an absent family is looked for again: soon at first, because a second network may come after the first. */
 const ABSENT_BACKOFF = { initialMs: 1_000, maxMs: ABSENT_PROBE_MS } as const
-/** Failed tries after which a pod is given up: some three minutes. */
+/** Failed tries after which a pod is given up that has no socket: some three minutes. */
 export const MAX_FAILED_TRIES = 12
 /** The same for a namespace without any address: that of a pod which was deleted on the way here (istio/istio#55794). */
 export const MAX_EMPTY_TRIES = 3
@@ -200,7 +200,9 @@ export class PodEntry {
   #failed(problem: string, maxTries = MAX_FAILED_TRIES): PodOutcome {
     this.#problem = problem
     this.#failedTries++
-    if (this.#failedTries < maxTries) this.#tryAgain(this.#failedBackoff.nextDelayMs())
+    // A pod that has sockets is served, and its connections live: it is not given up for what it lacks (rule 2).
+    if (this.bound.length > 0 || this.#failedTries < maxTries)
+      this.#tryAgain(this.#failedBackoff.nextDelayMs())
     else this.#events.gaveUp(problem)
     return { ok: false, problem }
   }

@@ -160,12 +160,16 @@ export class PlanDirectory {
     else if (this.#isStale) this.#refresh(held)
     held.workers.add(worker)
     this.#sendPlan(worker, held)
+    if (this.#plans.get(key) !== held) this.#outboxOf(worker).drop.push(key)
   }
 
   #hold(key: string, facts: CrossingFacts): HeldPlan {
     const [oldest] = this.#plans.values()
     if (this.#plans.size >= this.#maxPlans && oldest !== undefined) this.#drop(oldest)
-    const plan = this.#planOf(facts) ?? goneListener(facts)
+    const plan = this.#planOf(facts)
+    // A refusal for what is gone is for this once: that a pod has come back is no change of the mesh, and nobody would tell.
+    if (plan === undefined)
+      return { key, facts, plan: goneListener(facts), upstreams: [undefined], workers: new Set() }
     const held: HeldPlan = { key, facts, plan, upstreams: this.#register(plan), workers: new Set() }
     this.#plans.set(key, held)
     return held

@@ -4,15 +4,13 @@
  */
 import { AddressError, isLinkLocalIpv6, isMappedIpv4Text, tryParseIp } from '../../core/address.ts'
 import { formatCidr, parseCidr } from '../../core/cidr.ts'
+import { HBONE_PORT } from '../../mesh/workload.ts'
 import { describe } from '../reading/message-reader.ts'
 
 import type { IpAddress } from '../../core/address.ts'
 import type { Cidr } from '../../core/cidr.ts'
 import type { GatewayAddress, NetworkAddress } from '../../mesh/workload.ts'
 import type { Field, MessageReader } from '../reading/message-reader.ts'
-
-/** Where HBONE is spoken when a gateway does not say. */
-export const HBONE_PORT = 15_008
 
 const MAX_PORT = 65_535
 const KEY = /^[^/]+\/[^/]+$/

@@ -13,7 +13,8 @@ import {
   varint,
   wireFields,
 } from '../reading/wire-message.ts'
-import { HBONE_PORT, REAL_PORT, portProblem, reachabilityProblem } from './network-address.ts'
+import { HBONE_PORT } from '../../mesh/workload.ts'
+import { REAL_PORT, portProblem, reachabilityProblem } from './network-address.ts'
 
 import type { IpAddress } from '../../core/address.ts'
 import type { Path } from '../../core/result.ts'

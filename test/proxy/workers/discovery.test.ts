@@ -33,13 +33,13 @@ t.test('answers at once what is known, and the rest by what has been found out m
   t.match(unknown.routes, [{ kind: 'upstream', upstream: { name: 'web' } }])
   t.strictSame(
     lab.sent(0).map(({ plans }) => plans.map(({ key }) => key)),
-    [['192.0.2.1|10.0.0.2|80|web']],
+    [['192.0.2.1|10.0.0.2|80||web']],
   )
   lab.settle()
   const [told] = lab.sent(0)
   t.strictSame(
     told?.plans.map(({ key }) => key),
-    ['192.0.2.1|10.0.0.1|80|web'],
+    ['192.0.2.1|10.0.0.1|80||web'],
     'only the plan that was another one before',
   )
 })

@@ -100,7 +100,7 @@ t.test('a change is told for the keys whose answer it changed, to those who hold
   t.strictSame(more, [])
   t.strictSame(
     update?.plans.map(({ key }) => key),
-    ['192.0.2.1|10.0.0.1|80|web'],
+    ['192.0.2.1|10.0.0.1|80||web'],
   )
   t.equal(update?.forget.length, 1, 'nobody names the old upstream')
   t.strictSame(lab.sent(1), [], 'the other worker does not hold it')
@@ -189,7 +189,7 @@ t.test('a worker that starts again is told everything again', async (t) => {
   lab.settle()
   t.strictSame(lab.sent(0), [], 'it holds nothing')
   const [cache] = lab.caches
-  cache?.apply({ upstreams: [], plans: [], drop: ['192.0.2.1|10.0.0.1|80|web'], forget: [] })
+  cache?.apply({ upstreams: [], plans: [], drop: ['192.0.2.1|10.0.0.1|80||web'], forget: [] })
   lab.route(0, WEB, '192.0.2.1:1', '10.0.0.1:80')
   t.equal(lab.sent(0)[0]?.upstreams.length, 1)
 })
@@ -273,6 +273,6 @@ t.test('ambient: an update that changes nothing of an answer is not told', async
   lab.settle()
   t.strictSame(
     lab.sent(0).flatMap(({ plans }) => plans.map(({ key }) => key)),
-    ['10.0.0.1|10.96.0.1|80|outbound', '10.0.0.1|fd00:96::1|80|outbound'],
+    ['10.0.0.1|10.96.0.1|80||outbound', '10.0.0.1|fd00:96::1|80||outbound'],
   )
 })

@@ -1,0 +1,39 @@
+# backend iptables: asked for
+# Removes the rules and the policy routing; to be read by sh.
+set -e
+# IPTABLES=iptables-legacy chooses the other variant, where a machine has both.
+IPTABLES=${IPTABLES:-iptables} IP6TABLES=${IP6TABLES:-ip6tables}
+has_jump() { "$1" -w 30 -t "$2" -C "$3" -j "$4" 2>/dev/null; }
+last() { has_jump "$@" || "$1" -w 30 -t "$2" -A "$3" -j "$4"; }
+first() {
+  [ "$("$1" -w 30 -t "$2" -S "$3" 1)" = "-A $3 -j $4" ] && return
+  while has_jump "$@"; do "$1" -w 30 -t "$2" -D "$3" -j "$4"; done
+  "$1" -w 30 -t "$2" -I "$3" 1 -j "$4"
+}
+without() {
+  while has_jump "$@"; do "$1" -w 30 -t "$2" -D "$3" -j "$4"; done
+  "$1" -w 30 -t "$2" -F "$4" 2>/dev/null || return 0
+  "$1" -w 30 -t "$2" -X "$4"
+}
+"$IPTABLES" -w 30 -t nat -S >/dev/null
+without "$IPTABLES" nat PREROUTING TWINSTACK_PRERT
+without "$IPTABLES" nat OUTPUT TWINSTACK_OUTPUT
+without "$IPTABLES" mangle PREROUTING TWINSTACK_PRERT
+without "$IPTABLES" mangle OUTPUT TWINSTACK_OUTPUT
+if [ -d /proc/sys/net/ipv6 ]; then
+"$IP6TABLES" -w 30 -t nat -S >/dev/null
+without "$IP6TABLES" nat PREROUTING TWINSTACK_PRERT
+without "$IP6TABLES" nat OUTPUT TWINSTACK_OUTPUT
+without "$IP6TABLES" mangle PREROUTING TWINSTACK_PRERT
+without "$IP6TABLES" mangle OUTPUT TWINSTACK_OUTPUT
+else
+  echo 'twinstack: the kernel has no IPv6, its part is left out' >&2
+fi
+while ip -4 rule show | grep -q '^32764:.*fwmark 0x111/0xfff '; do ip -4 rule del fwmark 0x111/0xfff pref 32764 lookup 1337; done
+ip -4 route del local 0.0.0.0/0 dev lo table 1337 2>/dev/null || :
+if [ -d /proc/sys/net/ipv6 ]; then
+while ip -6 rule show | grep -q '^32764:.*fwmark 0x111/0xfff '; do ip -6 rule del fwmark 0x111/0xfff pref 32764 lookup 1337; done
+ip -6 route del local ::/0 dev lo table 1337 2>/dev/null || :
+else
+  echo 'twinstack: the kernel has no IPv6, its part is left out' >&2
+fi
