@@ -119,7 +119,7 @@ if (requireNamespaces(t)) {
           }
           t.equal(await agent.metric('twinstack_pods_pending'), 0)
           t.match(await agent.readyz(), /^ready/)
-          t.notMatch(agent.program.stderr, /"level":"(warn|error)".*only/)
+          t.notMatch(agent.program.stderr, /"level":"(warn|error)".*ipv\d\/only/)
         },
       )
     }
