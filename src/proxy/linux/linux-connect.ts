@@ -16,7 +16,7 @@ import {
 } from './constants.ts'
 import { LinuxSocket, readLocal } from './linux-socket.ts'
 import { SOCKET_EVENTS } from './reactor.ts'
-import { EINPROGRESS, errnoName, errorCodeOfErrno } from './syscalls.ts'
+import { EADDRINUSE, EINPROGRESS, errnoName, errorCodeOfErrno } from './syscalls.ts'
 
 import type { SocketAddress } from '../../core/address.ts'
 import type { ConnectAttempt, ConnectEvents, ConnectOptions } from '../transport.ts'
@@ -94,9 +94,7 @@ export class LinuxConnect implements ConnectAttempt, ReadyHandler {
     if (from !== undefined) {
       if (isTransparent === true && !options.setTransparent(fd, from.ip.family))
         return this.#failureOf('setsockopt IP_TRANSPARENT')
-      // The port is chosen at connect, when the destination is known, so that one port serves many destinations.
-      if (from.port === 0) options.setInt(fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-      if (syscalls.bind(fd, sockaddr.address, sockaddr.write(from)) !== 0) return this.#failureOf('bind')
+      if (!this.#bind(from)) return this.#failureOf('bind')
     }
     if (syscalls.connect(fd, sockaddr.address, sockaddr.write(to)) !== 0) {
       const failure = this.#failureOf('connect')
@@ -106,6 +104,23 @@ export class LinuxConnect implements ConnectAttempt, ReadyHandler {
     this.#local = readLocal(this.#io, fd)
     if (this.#local !== undefined) this.#events.started?.(this.#local)
     return undefined
+  }
+
+  /**
+   * Usually the port is chosen at connect, when the destination is known, so that one port serves many destinations.
+   *
+   * A socket with a client's address must not come by the port of a connection of that client to the same destination, which
+   * was redirected here: for the kernel's connection tracking both would be one, and neither would get through. Chosen at
+   * bind a port is odd while one is free, and clients get even ones when they connect (inet_csk_find_open_port).
+   */
+  #bind(from: SocketAddress): boolean {
+    const { syscalls, options, sockaddr } = this.#io
+    const isApart = from.port === 0 && this.#options.isTransparent === true
+    const bind = (): boolean => syscalls.bind(this.#fd, sockaddr.address, sockaddr.write(from)) === 0
+    if (isApart && bind()) return true
+    if (isApart && syscalls.errno() !== EADDRINUSE) return false
+    if (from.port === 0) options.setInt(this.#fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+    return bind()
   }
 
   #failureOf(call: string): Failure {

@@ -1,0 +1,196 @@
+/** The agent is replaced while the pods of its node are used: by one beside it, by one after it, and by none. */
+import t from 'tap'
+
+import { FAMILIES } from '../../src/core/family.ts'
+import { CapturedLab } from '../fixtures/captured-pods.ts'
+import { eventually } from '../fixtures/eventually.ts'
+import { NamespaceHost } from '../fixtures/namespace-host.ts'
+import { requireNamespaces } from '../fixtures/namespaces.ts'
+
+import type { Test } from 'tap'
+import type { ChurnResult } from '../fixtures/churn.ts'
+import type { HostChurn, HostConnection } from '../fixtures/namespace-host.ts'
+
+const APP_PORT = 9_000
+const VIPS = { ipv4: '10.96.0.10', ipv6: 'fd00:96::10' }
+const SERVICE = {
+  namespace: 'shop',
+  name: 'echo',
+  pods: ['shop/server'],
+  families: FAMILIES,
+  vips: VIPS,
+  ports: { 80: APP_PORT },
+}
+/** How many connections there are at once over each family and way. */
+const CONCURRENCY = 4
+/** How long an old agent's connections go on. */
+const DRAIN_S = 4
+/** Of the agent beside the first. */
+const OTHER_PORTS = { TWINSTACK_READINESS_PORT: '15121', TWINSTACK_METRICS_PORT: '15120' }
+const NONE_FAILED = { reset: 0, refused: 0, cut: 0 }
+
+interface Lab {
+  readonly captured: CapturedLab
+  readonly client: NamespaceHost
+  readonly serverAddresses: Readonly<Record<'ipv4' | 'ipv6', string>>
+}
+
+async function startLab(t: Test): Promise<Lab> {
+  const captured = await CapturedLab.start(t, {
+    pods: [
+      { namespace: 'shop', name: 'client' },
+      { namespace: 'shop', name: 'server' },
+    ],
+    mesh: { services: [SERVICE] },
+    env: { CONNECTION_TERMINATION_DEADLINE: `${DRAIN_S}s`, TWINSTACK_ACCESS_LOG: 'off' },
+  })
+  const client = await NamespaceHost.start(t, captured.pod('shop/client').network)
+  const server = captured.pod('shop/server')
+  const serverAddresses = { ipv4: server.address('ipv4'), ipv6: server.address('ipv6') }
+  const app = await NamespaceHost.start(t, server.network)
+  for (const family of FAMILIES) await app.listen(serverAddresses[family], APP_PORT, 'echo')
+  return { captured, client, serverAddresses }
+}
+
+/** Short connections over both families, to the service and to the pod. */
+async function startLoad({ client, serverAddresses }: Lab): Promise<readonly HostChurn[]> {
+  const plan = { concurrency: CONCURRENCY, kind: 'exchange' } as const
+  return Promise.all(
+    FAMILIES.flatMap((family) => [
+      client.startChurn({ ...plan, host: VIPS[family], port: 80 }),
+      client.startChurn({ ...plan, host: serverAddresses[family], port: APP_PORT }),
+    ]),
+  )
+}
+
+function sum(results: readonly ChurnResult[]): ChurnResult {
+  const total = { answered: 0, reset: 0, refused: 0, cut: 0 }
+  for (const { answered, reset, refused, cut } of results) {
+    total.answered += answered
+    total.reset += reset
+    total.refused += refused
+    total.cut += cut
+  }
+  return total
+}
+
+async function countsOf(load: readonly HostChurn[]): Promise<ChurnResult> {
+  return sum(await Promise.all(load.map((each) => each.counts())))
+}
+
+/** Resolves when every part of the load has had that many more answers. */
+async function untilAnswered(load: readonly HostChurn[], more: number): Promise<void> {
+  const before = await Promise.all(load.map((each) => each.counts()))
+  await eventually(`${more} more are answered`, async () => {
+    const now = await Promise.all(load.map((each) => each.counts()))
+    return now.every(({ answered }, index) => answered >= (before[index]?.answered ?? 0) + more)
+  })
+}
+
+async function stopLoad(load: readonly HostChurn[]): Promise<ChurnResult> {
+  return sum(await Promise.all(load.map((each) => each.stop())))
+}
+
+async function openLong({ client, serverAddresses }: Lab): Promise<readonly HostConnection[]> {
+  const long = await Promise.all(FAMILIES.map((family) => client.open(serverAddresses[family], APP_PORT)))
+  for (const connection of long) await connection.ask('first')
+  return long
+}
+
+if (requireNamespaces(t)) {
+  t.setTimeout(120_000)
+
+  t.test('an agent takes the place of another one without one failed connection', async (t) => {
+    const lab = await startLab(t)
+    const { captured } = lab
+    const { only } = captured
+    const long = await openLong(lab)
+    const load = await startLoad(lab)
+    await untilAnswered(load, 50)
+    let [old, oldPort] = [only.agent, 1]
+    for (const round of [1, 2, 3]) {
+      const next = await captured.startAgent(only, round % 2 === 1 ? OTHER_PORTS : {})
+      await eventually('the new agent is ready', async () => (await next.readyz()).startsWith('ready\n'))
+      await only.server.opened(++oldPort)
+      t.strictSame(
+        { ...(await countsOf(load)), answered: 0 },
+        { ...NONE_FAILED, answered: 0 },
+        'while both serve',
+      )
+      old.program.signal('SIGTERM')
+      await old.program.logged('SIGTERM: draining')
+      if (round === 1) {
+        // The load goes on over the new agent, the long connections over the old one, until its deadline.
+        await untilAnswered(load, 200)
+        for (const connection of long) t.equal(await connection.ask('drains'), 'drains')
+        for (const connection of long) t.equal(await connection.ended, 'fin')
+      }
+      t.strictSame(await old.program.exit, { code: 0, signal: null })
+      await untilAnswered(load, 50)
+      t.strictSame(
+        { ...(await countsOf(load)), answered: 0 },
+        { ...NONE_FAILED, answered: 0 },
+        `round ${round}`,
+      )
+      old = next
+    }
+    const result = await stopLoad(load)
+    t.comment(`${result.answered} connections`)
+    t.match(result, NONE_FAILED)
+  })
+
+  t.test('pods serve again within 2 s of the start of an agent after one that was killed', async (t) => {
+    const lab = await startLab(t)
+    const { captured, client } = lab
+    const { only } = captured
+    const tookMs: number[] = []
+    let { agent } = only
+    // A machine that is busy with other tests may be late once.
+    for (const round of [1, 2, 3]) {
+      const load = await startLoad(lab)
+      await untilAnswered(load, 50)
+      agent.program.signal('SIGKILL')
+      await agent.program.exit
+      await stopLoad(load)
+      const startedAt = performance.now()
+      const starting = captured.startAgent(only)
+      for (const family of FAMILIES) {
+        await eventually(`${family} is served`, async () => {
+          const { received } = await client.exchange(VIPS[family], 80, 'again')
+          return received === 'again'
+        })
+      }
+      tookMs.push(Math.round(performance.now() - startedAt))
+      agent = await starting
+      await only.server.opened(round + 1)
+    }
+    t.comment(`served again ${tookMs.join(', ')} ms after the start of an agent`)
+    t.ok(Math.min(...tookMs) < 2_000, `within 2 s: ${tookMs.join(', ')} ms`)
+    const after = await startLoad(lab)
+    await untilAnswered(after, 50)
+    t.match(await stopLoad(after), NONE_FAILED)
+  })
+
+  t.test('an agent without a successor accepts until its listeners close, and then refuses', async (t) => {
+    const lab = await startLab(t)
+    const { captured, client } = lab
+    const { agent } = captured.only
+    const long = await openLong(lab)
+    const load = await startLoad(lab)
+    await untilAnswered(load, 50)
+    agent.program.signal('SIGTERM')
+    await agent.program.logged('SIGTERM: draining')
+    // It waits for handshakes of its pods first, and nobody is turned away meanwhile.
+    await untilAnswered(load, 10)
+    await eventually('new clients are refused', async () => {
+      const ends = await Promise.all(FAMILIES.map((family) => client.exchange(VIPS[family], 80, 'late')))
+      return ends.every(({ end }) => end === 'refused')
+    })
+    const { reset, cut, refused } = await stopLoad(load)
+    t.match({ reset, cut }, { reset: 0, cut: 0 })
+    t.ok(refused > 0)
+    for (const connection of long) t.equal(await connection.ask('goes on'), 'goes on')
+    for (const connection of long) t.equal(await connection.ended, 'fin')
+    t.strictSame(await agent.program.exit, { code: 0, signal: null })
+  })
+}
