@@ -9,12 +9,13 @@ import { closedRecord } from './connection-record.ts'
 import { destinationOf } from './destination.ts'
 import { Dial } from './dialer.ts'
 import { orderAttempts, selectEndpoints } from './endpoint-selection.ts'
+import { checkForLoop } from './loop-check.ts'
 import { passedLimit } from './time-limits.ts'
 import { noRelayBytes } from './transport.ts'
 import { describeAttempts, failureReason, fallbackOf } from './attempt-outcome.ts'
 import { relayEndReason } from './relay-end-reason.ts'
 
-import type { Clock } from '../core/clock.ts'
+import type { Clock, Timer } from '../core/clock.ts'
 import type { Family } from '../core/family.ts'
 import type { Random } from '../core/random.ts'
 import type { SocketAddress } from '../core/address.ts'
@@ -95,7 +96,8 @@ export class Connection implements RouteWaiter {
   readonly #namespace: NetworkNamespace | undefined
   /** Absent once a relay owns it. */
   #downstream: TransportSocket | undefined
-  readonly #isLoop: boolean
+  /** True: it was sent to the proxy itself. */
+  readonly #isToProxy: boolean
   readonly #openedAtMs: number
   readonly #acceptedAtMs: number
   /** Where the counters have this connection as active. */
@@ -104,6 +106,7 @@ export class Connection implements RouteWaiter {
   /** What of the relay's bytes is in the stats already, so that a long connection shows while it lives. */
   readonly #foldedBytes = noRelayBytes()
   #phase: Phase = ROUTING
+  #recheck: Timer | undefined
   /** Absent while routing. */
   #route: Route | undefined
   /** Has a place among the connections of its upstream. */
@@ -125,7 +128,7 @@ export class Connection implements RouteWaiter {
     this.#namespace = place?.namespace
     const { address: destination, isProxy } = destinationOf(socket, { listener, pod }, deps.isOwnAddress)
     this.facts = { listener, client: socket.remote, destination, pod }
-    this.#isLoop = isProxy || (this.#isCaptured && !deps.loops.accepted(this.#ends, this.#closeLoop))
+    this.#isToProxy = isProxy
     this.#listenerEntry = deps.stats.accepted(listener.name, this.family)
   }
 
@@ -158,7 +161,8 @@ export class Connection implements RouteWaiter {
       this.#end('downstream_gone', code)
     })
     if (this.#phase.kind === 'ended') return
-    if (this.#isLoop) this.#refuse('destination_is_proxy', LOOP_DETAIL)
+    if (this.#isToProxy) this.#refuse('destination_is_proxy', LOOP_DETAIL)
+    else if (this.#isCaptured) this.#recheck = checkForLoop(this.#deps, this.#ends, this.#loopChecked)
     else this.#deps.routes.route(this.facts, this)
   }
 
@@ -382,6 +386,7 @@ export class Connection implements RouteWaiter {
     const namespace = this.#namespace?.id
     this.#deps.loops.ended(this.#ends, hasUpstream ? { from: local, to: remote, namespace } : undefined)
     this.#phase = ENDED
+    this.#recheck?.cancel()
     if (this.#counted !== undefined) this.#deps.limits.closed(this.#counted)
     this.#deps.stats.closed(reason)
     this.#deps.stats.ended(this.#listenerEntry, this.family)
@@ -390,8 +395,10 @@ export class Connection implements RouteWaiter {
     this.#deps.ended(this)
   }
 
-  readonly #closeLoop = (): void => {
-    this.close('destination_is_proxy', LOOP_DETAIL)
+  /** A loop can show later too, when the connection has gone on. */
+  readonly #loopChecked = (isLoop: boolean): void => {
+    if (isLoop) this.close('destination_is_proxy', LOOP_DETAIL)
+    else if (this.#phase.kind === 'routing') this.#deps.routes.route(this.facts, this)
   }
 
   #wouldLoop(route: AcceptingRoute, address: SocketAddress): boolean {

@@ -167,7 +167,11 @@ export class Dial {
   #abort(index: number): void {
     const attempt = this.#running.get(index)
     attempt?.connect?.abort()
-    if (attempt?.ends !== undefined) this.#deps.loops.abandoned(attempt.ends, this.#deps.clock.nowMs())
+    if (attempt?.ends === undefined) return
+    // Within a pod what is marked is not captured, and nobody's other end is still to be accepted; its port may be another's.
+    if (attempt.ends.namespace === undefined)
+      this.#deps.loops.abandoned(attempt.ends, this.#deps.clock.nowMs())
+    else this.#deps.loops.settled(attempt.ends)
   }
 
   #attemptEnded(index: number, result: AttemptResult): void {

@@ -7,6 +7,7 @@ import { systemRandom } from '../../core/random.ts'
 import { DescriptorTable } from '../../proxy/linux/descriptor-table.ts'
 import { LinuxTransport } from '../../proxy/linux/linux-transport.ts'
 import { Reactor } from '../../proxy/linux/reactor.ts'
+import { SourcePorts } from '../../proxy/linux/source-ports.ts'
 import { loadSyscalls } from '../../proxy/linux/syscalls.ts'
 import { WorkerCore } from '../../proxy/workers/worker-core.ts'
 import { AccessLogPrinter } from '../access-log/access-log-printer.ts'
@@ -47,6 +48,7 @@ export async function runWorkerThread(
     reactor,
     descriptors,
     capabilities,
+    sourcePorts: new SourcePorts({ random: systemRandom }, init),
     pipeFailed: (code) => {
       core.stats.spliceFellBack(code)
     },

@@ -8,6 +8,7 @@ import {
   EPOLLOUT,
   IP_BIND_ADDRESS_NO_PORT,
   SO_MARK,
+  SO_REUSEADDR,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
   SOCK_STREAM,
@@ -16,7 +17,7 @@ import {
 } from './constants.ts'
 import { LinuxSocket, readLocal } from './linux-socket.ts'
 import { SOCKET_EVENTS } from './reactor.ts'
-import { EADDRINUSE, EINPROGRESS, errnoName, errorCodeOfErrno } from './syscalls.ts'
+import { EADDRINUSE, EADDRNOTAVAIL, EINPROGRESS, errnoName, errorCodeOfErrno } from './syscalls.ts'
 
 import type { SocketAddress } from '../../core/address.ts'
 import type { ConnectAttempt, ConnectEvents, ConnectOptions } from '../transport.ts'
@@ -24,6 +25,8 @@ import type { LinuxIo } from './linux-io.ts'
 import type { ReadyHandler } from './reactor.ts'
 
 const CLOSED = -1
+/** Ports of SourcePorts that one connect tries. */
+const MAX_PORTS_TRIED = 8
 
 interface Failure {
   readonly call: string
@@ -36,24 +39,26 @@ export class LinuxConnect implements ConnectAttempt, ReadyHandler {
   readonly #events: ConnectEvents
   #fd: number
   #local: SocketAddress | undefined
+  #portsTried = 0
   #isSettled = false
 
   constructor(io: LinuxIo, options: ConnectOptions, events: ConnectEvents) {
     this.#io = io
     this.#options = options
     this.#events = events
-    const { syscalls, descriptors, namespaces, reactor } = io
-    const { to, namespace } = options
-    const domain = to.ip.family === 'ipv4' ? AF_INET : AF_INET6
-    const type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC
-    this.#fd = descriptors.opened(
-      namespace === undefined ? syscalls.socket(domain, type, 0) : namespaces.socket(namespace, domain, type),
-    )
-    const failure = this.#fd < 0 ? this.#failureOf('socket') : this.#begin()
+    this.#fd = this.#socket()
+    let failure = this.#begin()
+    while (failure?.errno === EADDRNOTAVAIL && failure.call === 'connect' && this.#hasMorePorts) {
+      this.#portsTried++
+      io.descriptors.close(this.#fd)
+      this.#fd = this.#socket()
+      failure = this.#begin()
+    }
     if (failure === undefined) return
+    const last = failure
     // Told at the end of the turn: the caller has not got this object yet.
-    reactor.defer(() => {
-      this.#fail(failure)
+    io.reactor.defer(() => {
+      this.#fail(last)
     })
   }
 
@@ -83,8 +88,25 @@ export class LinuxConnect implements ConnectAttempt, ReadyHandler {
     this.#events.connected(socket)
   }
 
+  /** The connect was refused for the port that was chosen here, and there are others. */
+  get #hasMorePorts(): boolean {
+    const { isTransparent, from } = this.#options
+    return isTransparent === true && from?.port === 0 && this.#portsTried < MAX_PORTS_TRIED
+  }
+
+  #socket(): number {
+    const { syscalls, descriptors, namespaces } = this.#io
+    const { to, namespace } = this.#options
+    const domain = to.ip.family === 'ipv4' ? AF_INET : AF_INET6
+    const type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC
+    return descriptors.opened(
+      namespace === undefined ? syscalls.socket(domain, type, 0) : namespaces.socket(namespace, domain, type),
+    )
+  }
+
   /** `undefined`: the kernel is at work. */
   #begin(): Failure | undefined {
+    if (this.#fd < 0) return this.#failureOf('socket')
     const { syscalls, options, sockaddr, reactor } = this.#io
     const { to, from, keepalive, mark, isTransparent } = this.#options
     const fd = this.#fd
@@ -107,20 +129,24 @@ export class LinuxConnect implements ConnectAttempt, ReadyHandler {
   }
 
   /**
-   * Usually the port is chosen at connect, when the destination is known, so that one port serves many destinations.
-   *
-   * A socket with a client's address must not come by the port of a connection of that client to the same destination, which
-   * was redirected here: for the kernel's connection tracking both would be one, and neither would get through. Chosen at
-   * bind a port is odd while one is free, and clients get even ones when they connect (inet_csk_find_open_port).
+   * The port is chosen at connect, when the destination is known, so that one port serves many destinations; or with a
+   * client's address here, see SourcePorts. Where none of some is free the kernel chooses after all.
    */
   #bind(from: SocketAddress): boolean {
-    const { syscalls, options, sockaddr } = this.#io
-    const isApart = from.port === 0 && this.#options.isTransparent === true
-    const bind = (): boolean => syscalls.bind(this.#fd, sockaddr.address, sockaddr.write(from)) === 0
-    if (isApart && bind()) return true
-    if (isApart && syscalls.errno() !== EADDRINUSE) return false
-    if (from.port === 0) options.setInt(this.#fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-    return bind()
+    const { syscalls, options, sockaddr, sourcePorts } = this.#io
+    const bind = (address: SocketAddress): boolean =>
+      syscalls.bind(this.#fd, sockaddr.address, sockaddr.write(address)) === 0
+    if (from.port !== 0) return bind(from)
+    if (this.#options.isTransparent === true) {
+      // One port serves many destinations; the kernel refuses the connect where it serves this one already.
+      options.setInt(this.#fd, SOL_SOCKET, SO_REUSEADDR, 1)
+      for (; this.#portsTried < MAX_PORTS_TRIED; this.#portsTried++) {
+        if (bind({ ip: from.ip, port: sourcePorts.next() })) return true
+        if (syscalls.errno() !== EADDRINUSE) return false
+      }
+    }
+    options.setInt(this.#fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+    return bind(from)
   }
 
   #failureOf(call: string): Failure {

@@ -7,6 +7,7 @@ import { SocketOptions } from './socket-options.ts'
 import type { ErrorCode } from '../../core/errors.ts'
 import type { DescriptorTable } from './descriptor-table.ts'
 import type { NativeMemory } from './native-memory.ts'
+import type { SourcePorts } from './source-ports.ts'
 import type { Reactor } from './reactor.ts'
 import type { Syscalls } from './syscalls.ts'
 
@@ -21,6 +22,7 @@ export class LinuxIo {
   readonly options: SocketOptions
   readonly pipes: PipePool
   readonly namespaces: NamespaceVisitor
+  readonly sourcePorts: SourcePorts
   /** What recv writes to. Holds nothing beyond the call of the handler that received it. */
   readonly receiveBuffer: NativeMemory
 
@@ -30,6 +32,7 @@ export class LinuxIo {
     readonly descriptors: DescriptorTable
     /** Told each time the kernel gives no pipe for splice. */
     readonly pipeFailed: (code: ErrorCode) => void
+    readonly sourcePorts: SourcePorts
   }) {
     this.syscalls = deps.syscalls
     this.reactor = deps.reactor
@@ -37,6 +40,7 @@ export class LinuxIo {
     this.sockaddr = new Sockaddr(deps)
     this.options = new SocketOptions(deps)
     this.pipes = new PipePool({ ...deps, failed: deps.pipeFailed })
+    this.sourcePorts = deps.sourcePorts
     this.namespaces = new NamespaceVisitor(deps)
     this.receiveBuffer = deps.syscalls.allocate(RECEIVE_BUFFER_BYTES)
   }

@@ -26,6 +26,7 @@ import type {
 } from '../transport.ts'
 import type { DescriptorTable } from './descriptor-table.ts'
 import type { Reactor } from './reactor.ts'
+import type { SourcePorts } from './source-ports.ts'
 import type { Syscalls } from './syscalls.ts'
 
 export interface LinuxTransportDeps {
@@ -36,6 +37,8 @@ export interface LinuxTransportDeps {
   readonly capabilities: TransportCapabilities
   /** Told each time the kernel gives no pipe for splice; the bytes are copied then. */
   readonly pipeFailed: (code: ErrorCode) => void
+  /** For connections from a client's address. */
+  readonly sourcePorts: SourcePorts
 }
 
 export class LinuxTransport implements Transport {

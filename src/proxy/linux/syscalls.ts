@@ -144,5 +144,5 @@ export function errorCodeOfErrno(errno: number): ErrorCode {
   return errorCodeOf({ code: errnoName(errno) })
 }
 
-export const { EADDRINUSE, EAGAIN, EINTR, EINPROGRESS, ECONNABORTED, EPERM, EPROTO, EINVAL } =
+export const { EADDRINUSE, EADDRNOTAVAIL, EAGAIN, EINTR, EINPROGRESS, ECONNABORTED, EPERM, EPROTO, EINVAL } =
   os.constants.errno

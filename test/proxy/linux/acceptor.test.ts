@@ -3,6 +3,8 @@ import os from 'node:os'
 
 import t from 'tap'
 
+import { systemRandom } from '../../../src/core/random.ts'
+import { SourcePorts } from '../../../src/proxy/linux/source-ports.ts'
 import { parseSocketAddress } from '../../../src/core/address.ts'
 import { FAMILIES } from '../../../src/core/family.ts'
 import { ACCEPT_PAUSE_MS, Acceptor } from '../../../src/proxy/linux/acceptor.ts'
@@ -32,7 +34,13 @@ class Worker {
 
   constructor(syscalls: Syscalls, descriptors: DescriptorTable, clock: FakeClock) {
     const reactor = new Reactor({ syscalls, descriptors, clock })
-    this.io = new LinuxIo({ syscalls, descriptors, reactor, pipeFailed: () => undefined })
+    this.io = new LinuxIo({
+      syscalls,
+      descriptors,
+      reactor,
+      sourcePorts: new SourcePorts({ random: systemRandom }, { worker: 0, workers: 1 }),
+      pipeFailed: () => undefined,
+    })
   }
 
   acceptOn(fd: number): Acceptor {
