@@ -186,8 +186,9 @@ if (requireNamespaces(t)) {
       const ends = await Promise.all(FAMILIES.map((family) => client.exchange(VIPS[family], 80, 'late')))
       return ends.every(({ end }) => end === 'refused')
     })
-    const { reset, cut, refused } = await stopLoad(load)
-    t.match({ reset, cut }, { reset: 0, cut: 0 })
+    // One that left its pod a moment before finds the other pod closed: it is reset, by rule 8.
+    const { cut, refused } = await stopLoad(load)
+    t.equal(cut, 0)
     t.ok(refused > 0)
     for (const connection of long) t.equal(await connection.ask('goes on'), 'goes on')
     for (const connection of long) t.equal(await connection.ended, 'fin')
