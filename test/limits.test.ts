@@ -16,6 +16,8 @@ import { REFUSE_AT_SHARE } from '../src/proxy/descriptor-budget.ts'
 import { DEFAULT_INITIAL_MS, DEFAULT_MAX_MS } from '../src/proxy/endpoint-health.ts'
 import { ABSENT_PROBE_MS, DEFAULT_BACKLOG, FAILED_BACKOFF } from '../src/proxy/listener-set.ts'
 import { MAX_PACKET_BYTES } from '../src/proxy/linux/seqpacket-channel.ts'
+import { END_PORT, SOURCE_PORT_COUNT } from '../src/proxy/linux/source-ports.ts'
+import { LOOP_RECHECK_MS } from '../src/proxy/loop-check.ts'
 import { POD_WAIT_MS } from '../src/proxy/pods/pod-discovery.ts'
 import { MAX_EMPTY_TRIES, MAX_FAILED_TRIES } from '../src/proxy/pods/pod-entry.ts'
 import { HANDOVER_MS, POD_RELEASE_DEADLINE_MS } from '../src/proxy/pods/pod-set.ts'
@@ -70,6 +72,8 @@ const EXPECTED: Readonly<Record<string, string>> = {
   'a cluster waits for its assignment': seconds(INITIAL_FETCH_TIMEOUT_MS),
   'connections wait at the start for what a control plane has announced': seconds(COMPLETION_TIMEOUT_MS),
   'a listener waits for its clusters, a removed cluster for its listeners': seconds(ORDER_TIMEOUT_MS),
+  "ports for connections from clients' addresses": `${SOURCE_PORT_COUNT.toLocaleString('en-US')}, odd ones below ${END_PORT.toLocaleString('en-US')}`,
+  'a connection whose ends are those of an upstream one': `${LOOP_RECHECK_MS} ms`,
   "a connection into a pod waits for the pod's workload": seconds(POD_WAIT_MS),
   'tries of a pod that has no socket': String(MAX_FAILED_TRIES),
   'tries of a pod whose namespace has no address': String(MAX_EMPTY_TRIES),

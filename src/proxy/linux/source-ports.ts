@@ -7,9 +7,10 @@
 import type { Random } from '../../core/random.ts'
 
 const FIRST_PORT = 1_025
-/** Below the range that Linux has by default. */
-const END_PORT = 32_768
-const PORTS = (END_PORT - FIRST_PORT + 1) >> 1
+/** The range that Linux has for clients begins here by default. */
+export const END_PORT = 32_768
+/** How many there are for all threads together. */
+export const SOURCE_PORT_COUNT = (END_PORT - FIRST_PORT + 1) >> 1
 
 export interface SourcePortsOptions {
   /** The place of this thread among those that share the ports. */
@@ -27,7 +28,7 @@ export class SourcePorts {
   constructor(deps: { readonly random: Random }, { worker, workers }: SourcePortsOptions) {
     this.#stride = workers
     this.#worker = worker
-    this.#count = Math.floor(PORTS / workers)
+    this.#count = Math.floor(SOURCE_PORT_COUNT / workers)
     // An agent that was started again would meet the connections of the one before in the order in which they were made.
     this.#next = Math.floor(deps.random.next() * this.#count)
   }

@@ -1,12 +1,12 @@
 import t from 'tap'
 
 import { seededRandom } from '../../../src/core/random.ts'
-import { SourcePorts } from '../../../src/proxy/linux/source-ports.ts'
+import { SOURCE_PORT_COUNT, SourcePorts } from '../../../src/proxy/linux/source-ports.ts'
 
 /** The ports of one round of a thread. */
 function roundOf(worker: number, workers: number, seed = 1): readonly number[] {
   const ports = new SourcePorts({ random: seededRandom(seed) }, { worker, workers })
-  return Array.from({ length: Math.floor(15_872 / workers) }, () => ports.next())
+  return Array.from({ length: Math.floor(SOURCE_PORT_COUNT / workers) }, () => ports.next())
 }
 
 t.test('gives odd ports below those that Linux has for clients, each once in a round', async (t) => {
