@@ -82,7 +82,10 @@ export class AmbientRouter implements Router {
   /** Decides by the snapshot in force. The first call after a change of a service costs the number of its workloads. */
   plan(facts: RouteFacts): RoutePlan {
     const question = this.#ask(facts)
-    return { choices: [{ weight: 1, route: this.#route(question) }] }
+    const choices = [{ weight: 1, route: this.#route(question) }]
+    // Whoever comes next is to wait for the workload too, and not to be refused at once.
+    const isUnknown = isIntoPod(facts) && this.#serverOf(question) === undefined
+    return isUnknown ? { choices, isForOnce: true } : { choices }
   }
 
   isStillAllowed(facts: RouteFacts): boolean {
@@ -294,6 +297,10 @@ function inboundService(snapshot: MeshSnapshot, workload: Workload, targetPort: 
       if (targetPortOf(workload, service, servicePort) === targetPort) return service
   }
   return undefined
+}
+
+function isIntoPod({ pod, listener }: RouteFacts): boolean {
+  return pod !== undefined && listener.direction === 'inbound'
 }
 
 function unknownPodRejection({ namespace, name }: CapturedPod): Rejection {

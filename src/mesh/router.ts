@@ -81,6 +81,8 @@ export interface RouteChoice {
 export interface RoutePlan {
   /** At least one. */
   readonly choices: readonly RouteChoice[]
+  /** True: it is not kept, because something else than the mesh may make it another. Only of a plan that rejects. */
+  readonly isForOnce?: boolean
 }
 
 export interface Router {

@@ -166,10 +166,8 @@ export class PlanDirectory {
   #hold(key: string, facts: CrossingFacts): HeldPlan {
     const [oldest] = this.#plans.values()
     if (this.#plans.size >= this.#maxPlans && oldest !== undefined) this.#drop(oldest)
-    const plan = this.#planOf(facts)
-    // A refusal for what is gone is for this once: that a pod has come back is no change of the mesh, and nobody would tell.
-    if (plan === undefined)
-      return { key, facts, plan: goneListener(facts), upstreams: [undefined], workers: new Set() }
+    const plan = this.#planOf(facts) ?? goneListener(facts)
+    if (plan.isForOnce === true) return { key, facts, plan, upstreams: [undefined], workers: new Set() }
     const held: HeldPlan = { key, facts, plan, upstreams: this.#register(plan), workers: new Set() }
     this.#plans.set(key, held)
     return held
@@ -178,7 +176,7 @@ export class PlanDirectory {
   /** Asks the router again, and tells the workers if the answer is another one. */
   #refresh(held: HeldPlan): void {
     const plan = this.#planOf(held.facts)
-    if (plan === undefined) {
+    if (plan === undefined || plan.isForOnce === true) {
       this.#drop(held)
       return
     }
@@ -278,7 +276,7 @@ function isSameBesideUpstream(a: Route, b: Route): boolean {
   )
 }
 
-/** For a connection that was accepted as its listener or its pod went. */
+/** For a connection that was accepted as its listener or its pod went. That either has come back is no change of the mesh. */
 function goneListener({ listener, pod }: CrossingFacts): RoutePlan {
   const route: Route = {
     kind: 'reject',
@@ -287,5 +285,5 @@ function goneListener({ listener, pod }: CrossingFacts): RoutePlan {
     settings: { accessLogs: [] },
     labels: {},
   }
-  return { choices: [{ weight: 1, route }] }
+  return { choices: [{ weight: 1, route }], isForOnce: true }
 }

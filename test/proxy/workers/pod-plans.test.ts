@@ -137,3 +137,13 @@ t.test('a plan of a pod that goes without being forgotten is dropped with the ne
   lab.settle()
   t.match(lab.sent(0), [{ plans: [], drop: ['10.244.9.9|10.244.0.2|80|uid-a|inbound'] }])
 })
+
+t.test('the refusal for a pod that the mesh does not know is asked for again each time', async (t) => {
+  const lab = start()
+  applyAmbient(lab.store, { workloads: WORKLOADS.slice(1) })
+  for (const asked of [1, 2]) {
+    t.match(lab.route(0, INBOUND, CLIENT, SERVER, A), { kind: 'reject', reason: 'policy_denied' })
+    t.equal(lab.questions.length, asked)
+  }
+  t.equal(lab.directory.size, 0)
+})
