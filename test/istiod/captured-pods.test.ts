@@ -121,7 +121,8 @@ if (requireNamespaces(t, ['nc'])) {
           const outbound = nearTables.connections.filter((row) =>
             row.startsWith(`sleep.default Outbound ${local}`),
           )
-          t.match(outbound.join(), ` ${remote} ${remote} TCP`)
+          // Newer versions of istioctl say the protocol behind it.
+          t.match(outbound.join(), ` ${remote} ${remote}`)
           const inbound = farTables.connections.filter((row) =>
             row.startsWith(`${far.pod.name}.dual-stack Inbound ${remote} ${local}`),
           )
