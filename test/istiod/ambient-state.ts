@@ -30,6 +30,19 @@ export async function knownPolicies(host: NamespaceHost): Promise<Lines> {
   return linesOf(await dumpOf(host), 'policies', 'name', (policy) => textOf(policy, 'action', ''))
 }
 
+/** State and name of each captured pod, by the UID that Kubernetes gave it. */
+export async function capturedPods(host: NamespaceHost): Promise<Lines> {
+  const states = recordOf(await dumpOf(host), 'workloadState')
+  return Object.fromEntries(
+    Object.keys(states).map((uid) => {
+      const state = recordOf(states, uid)
+      const info = recordOf(state, 'info')
+      const name = `${textOf(info, 'namespace', '')}/${textOf(info, 'name', '')}`
+      return [uid, `${textOf(state, 'state', '')} ${name}`]
+    }),
+  )
+}
+
 async function dumpOf(host: NamespaceHost): Promise<Json> {
   return parseJson(await host.get(ADMIN_PORT, '/config_dump'))
 }

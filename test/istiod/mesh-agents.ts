@@ -22,18 +22,23 @@ import type { AdsProtocol } from './sidecar-bootstrap.ts'
 
 type Environment = Readonly<Record<string, string>>
 
-const NODE_PROXY_ENV: Environment = {
-  XDS_ADDRESS: `http://${ISTIOD.ipv4}:${XDS_PORTS.plaintext}`,
-  ISTIO_META_CLUSTER_ID: 'Kubernetes',
-  NODE_NAME: PROXY.node,
-  POD_NAME: PROXY.name,
-  POD_NAMESPACE: PROXY.namespace,
-  SERVICE_ACCOUNT: PROXY.app,
-  INSTANCE_IPS: Object.values(PROXY.addresses).join(),
-  TWINSTACK_ADMIN_PORT: String(ADMIN_PORT),
+const NODE_PROXY_ENV = nodeProxyEnv(PROXY, ISTIOD.ipv4)
+
+/** What the DaemonSet of ztunnel sets for a pod of it, on the plaintext port of istiod at an address. */
+export function nodeProxyEnv({ node, namespace, name, app, addresses }: Pod, istiod: string): Environment {
+  return {
+    XDS_ADDRESS: `http://${istiod}:${XDS_PORTS.plaintext}`,
+    ISTIO_META_CLUSTER_ID: 'Kubernetes',
+    NODE_NAME: node,
+    POD_NAME: name,
+    POD_NAMESPACE: namespace,
+    SERVICE_ACCOUNT: app,
+    INSTANCE_IPS: Object.values(addresses).join(),
+    TWINSTACK_ADMIN_PORT: String(ADMIN_PORT),
+  }
 }
 
-/** Starts `twinstack agent` on the node with what the DaemonSet of ztunnel sets, on the plaintext port of istiod. */
+/** Starts `twinstack agent` on the node as that pod. */
 export function startNodeProxy(t: Test, { node }: MeshLab, env: Environment = {}): Promise<NamespaceAgent> {
   return startNamespaceAgent(t, node, [], { env: { ...NODE_PROXY_ENV, ...env } })
 }

@@ -84,32 +84,41 @@ export const CALLS = [
 ] as const
 
 /** Denies the client what is inbound to the pods of dual-stack. */
-export const DENY_SLEEP: Manifest = {
-  apiVersion: 'security.istio.io/v1',
-  kind: 'AuthorizationPolicy',
-  metadata: { namespace: 'dual-stack', name: 'deny-sleep' },
-  spec: {
-    selector: { matchLabels: { app: 'tcp-echo' } },
-    action: 'DENY',
-    rules: [{ from: [{ source: { ipBlocks: FAMILIES.map((family) => LAB.client[family]) } }] }],
-  },
-}
+export const DENY_SLEEP = denySleep(FAMILIES.map((family) => LAB.client[family]))
 
 /** The uid that istiod gives a pod. */
 export function uidOf({ namespace, name }: Pod): string {
   return `Kubernetes//Pod/${namespace}/${name}`
 }
 
-/** Creates all of it. */
-export async function createScenario(cluster: Cluster): Promise<void> {
-  const accounts = [SLEEP, PROXY, PODS.dual[0], PODS.ipv4[0], PODS.ipv6[0]]
+/** The same for a client that has these addresses. */
+export function denySleep(ipBlocks: readonly string[]): Manifest {
+  return {
+    apiVersion: 'security.istio.io/v1',
+    kind: 'AuthorizationPolicy',
+    metadata: { namespace: 'dual-stack', name: 'deny-sleep' },
+    spec: {
+      selector: { matchLabels: { app: 'tcp-echo' } },
+      action: 'DENY',
+      rules: [{ from: [{ source: { ipBlocks } }] }],
+    },
+  }
+}
+
+/** Creates all of it, where pods are given with these in the place of its own. */
+export async function createScenario(
+  cluster: Cluster,
+  pods: readonly Pod[] = [SLEEP, PROXY, ...PODS.dual, ...PODS.ipv4, ...PODS.ipv6],
+): Promise<void> {
+  const nodes = new Set(pods.map(({ node }) => node))
+  const accounts = new Map(pods.map((pod) => [`${pod.namespace}/${pod.app}`, pod]))
   await cluster.apply([
     ...['dual-stack', 'ipv4', 'ipv6', 'default'].map(namespaceManifest),
-    ...['node-a', 'node-b'].map(nodeManifest),
-    ...accounts.map(({ namespace, app }) => accountManifest(namespace, app)),
+    ...Array.from(nodes, nodeManifest),
+    ...Array.from(accounts.values(), ({ namespace, app }) => accountManifest(namespace, app)),
   ])
   await cluster.setServices(...Object.values(SERVICES))
-  await cluster.setPods(SLEEP, PROXY, ...PODS.dual, ...PODS.ipv4, ...PODS.ipv6)
+  await cluster.setPods(...pods)
 }
 
 function podOf(

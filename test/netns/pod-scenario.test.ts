@@ -8,71 +8,22 @@ import t from 'tap'
 
 import { FAMILIES } from '../../src/core/family.ts'
 import { CapturedLab } from '../fixtures/captured-pods.ts'
+import { ECHO_ANSWER, EchoCalls } from '../fixtures/echo-calls.ts'
 import { NamespaceHost } from '../fixtures/namespace-host.ts'
 import { requireNamespaces } from '../fixtures/namespaces.ts'
 import { setNames } from '../fixtures/pod-lab.ts'
 import { meshNames } from '../fixtures/pod-mesh.ts'
-import { ECHO_PORT, nc, startTcpEcho } from '../fixtures/pod-programs.ts'
+import { ECHO_PORT, startTcpEcho } from '../fixtures/pod-programs.ts'
 import { socketText } from '../fixtures/socket-text.ts'
 import { ECHO_PODS, ECHO_SERVICES, SLEEP_POD, echoVip } from '../fixtures/tcp-echo-scenario.ts'
 
-import type { Test } from 'tap'
-import type { Family } from '../../src/core/family.ts'
-import type { LabHost, LabPod, PodSpec } from '../fixtures/pod-lab.ts'
+import type { PodSpec } from '../fixtures/pod-lab.ts'
 
 /** As the sample has them, in its order. */
 const NAMESPACES = ['dual-stack', 'ipv4', 'ipv6'] as const
 const FAR_SLEEP_POD: PodSpec = { ...SLEEP_POD, name: 'sleep-1', node: 1 }
 const PODS = [SLEEP_POD, FAR_SLEEP_POD, ...ECHO_PODS]
-const FLAGS: Readonly<Record<Family, string>> = { ipv4: '-4', ipv6: '-6' }
-const ANSWER = 'hello dualstack\n'
-
-let lastPort = 20_000
-
-/** `echo dualstack | nc ARGS 9000`, from a port of its own so that the logs tell of it. */
-async function call(
-  { network }: LabHost,
-  args: readonly string[],
-): Promise<{ readonly stdout: string; readonly port: number }> {
-  const port = ++lastPort
-  const { stdout } = await nc(network, ['-N', '-w', 3, '-p', port, ...args, ECHO_PORT], 'dualstack')
-  return { stdout, port }
-}
-
-interface CapturedCall {
-  readonly from: LabPod
-  readonly host: string
-  readonly family: Family
-  /** The namespace of the service that the host is an address or a name of; absent: it is of a pod. */
-  readonly service?: string
-}
-
-/** Calls over one family each, and looks whether both proxies carried it in that family and as the client. */
-async function callCaptured(t: Test, lab: CapturedLab, calls: readonly CapturedCall[]): Promise<void> {
-  await Promise.all(
-    calls.map(async ({ from, host, family, service }) => {
-      const { stdout, port } = await call(from, [FLAGS[family], host])
-      const what = `${from.pod.name} to ${host} over ${family}`
-      t.equal(stdout, ANSWER, what)
-      const client = from.address(family)
-      const outbound = await lab.logged('outbound', socketText(client, port))
-      const source = String(outbound['source'])
-      const inbound = await lab.logged('inbound', source)
-      const both = {
-        family,
-        upstream_family: family,
-        close_reason: 'finished',
-        'src.workload': from.pod.name,
-        'dst.workload': outbound['dst.workload'],
-        'dst.addr': outbound['dst.addr'],
-      }
-      t.match(outbound, both, `${what}: out`)
-      t.equal(outbound['dst.service'], service && `tcp-echo.${service}.svc.cluster.local`)
-      t.equal(source, socketText(client, source.split(':').at(-1) ?? ''))
-      t.match(inbound, { ...both, source_preserved: 'true' }, `${what}: in`)
-    }),
-  )
-}
+const echo = new EchoCalls()
 
 if (requireNamespaces(t, ['nc'])) {
   t.test('tcp-echo in three namespaces, marked for HBONE and permitted in plain text', async (t) => {
@@ -93,8 +44,8 @@ if (requireNamespaces(t, ['nc'])) {
     await t.test('the example prints its three answers', async (t) => {
       for (const namespace of NAMESPACES) {
         const host = `tcp-echo.${namespace}`
-        const { stdout } = await call(near, [host])
-        t.equal(stdout, ANSWER)
+        const { stdout } = await echo.call(near, [host])
+        t.equal(stdout, ECHO_ANSWER)
         t.comment(`echo dualstack | nc ${host} ${ECHO_PORT}: ${stdout.trimEnd()}`)
       }
     })
@@ -111,7 +62,7 @@ if (requireNamespaces(t, ['nc'])) {
     await t.test(
       'rule 5: services answer by name over each family of theirs, to clients on both nodes',
       (t) =>
-        callCaptured(
+        echo.callCaptured(
           t,
           lab,
           clients.flatMap((from) =>
@@ -121,7 +72,7 @@ if (requireNamespaces(t, ['nc'])) {
     )
 
     await t.test('rule 5: services answer by each address of theirs', (t) =>
-      callCaptured(
+      echo.callCaptured(
         t,
         lab,
         services.map(({ service, family, vip }) => ({ from: near, family, service, host: vip })),
@@ -129,7 +80,7 @@ if (requireNamespaces(t, ['nc'])) {
     )
 
     await t.test('rule 5: headless services answer over each family of theirs', (t) =>
-      callCaptured(
+      echo.callCaptured(
         t,
         lab,
         services.map(({ service, family }) => ({ from: far, family, host: `tcp-echo-headless.${service}` })),
@@ -139,7 +90,7 @@ if (requireNamespaces(t, ['nc'])) {
     // Each server is on the node of one client, and not on that of the other.
     for (const from of clients) {
       await t.test(`rule 5: pods on both nodes answer ${from.pod.name} by each of their addresses`, (t) =>
-        callCaptured(
+        echo.callCaptured(
           t,
           lab,
           servers.flatMap((pod) => FAMILIES.map((family) => ({ from, family, host: pod.address(family) }))),
@@ -154,8 +105,8 @@ if (requireNamespaces(t, ['nc'])) {
       )
       await Promise.all(
         targets.map(async ({ family, host }) => {
-          const { stdout, port } = await call(outside, [host])
-          t.equal(stdout, ANSWER, host)
+          const { stdout, port } = await echo.call(outside, [host])
+          t.equal(stdout, ECHO_ANSWER, host)
           const inbound = await lab.logged('inbound', socketText(outside.addresses[family] ?? '', port))
           t.match(inbound, { family, upstream_family: family, source_preserved: 'true' })
           t.notOk('src.workload' in inbound, 'nobody of the mesh')
@@ -181,7 +132,7 @@ if (requireNamespaces(t, ['nc'])) {
       const client = await NamespaceHost.start(t, sleep.network)
       for (const family of FAMILIES) {
         for (const host of [service.vips[family] ?? '', lab.pod(key).address(family)]) {
-          const port = ++lastPort
+          const port = echo.nextPort()
           const { received, end } = await client.exchange(host, ECHO_PORT, 'dualstack\n', port)
           t.strictSame({ received, end }, { received: '', end: 'rst' })
           const line = await lab.logged('outbound', socketText(sleep.address(family), port))

@@ -78,7 +78,7 @@ const MATCH = wireFields<MatchDraft, undefined>({
   12: items((match) => match.notServiceAccounts, readServiceAccount),
 })
 const CLAUSE = wireFields<PolicyMatch[], undefined>({
-  1: delimited((draft, reader) => draft.push(readMatch(reader))),
+  2: delimited((draft, reader) => draft.push(readMatch(reader))),
 })
 const RULE = wireFields<(readonly PolicyMatch[])[], undefined>({
   1: delimited((draft, reader) => {

@@ -16,6 +16,12 @@ import type { WireValue } from '../../fixtures/wire-bytes.ts'
 type Fields = Readonly<Record<number, WireValue>>
 
 const ANY_PORT_80 = wireBytes({ 9: 80 })
+/** What istiod 1.27.0 made of an AuthorizationPolicy that denies the sources 10.244.0.10 and fd00:10:244::10. */
+const FROM_ISTIOD = Buffer.from(
+  '0a0a64656e792d736c656570120a6475616c2d737461636b180220012a250a2312212a080a040af4000a1020' +
+    '2a150a10fd000010024400000000000000000010108001',
+  'hex',
+)
 const ALLOW = 0
 const DENY = 1
 
@@ -27,7 +33,7 @@ function decode(fields: Fields): AuthorizationPolicy {
 
 /** A policy of one rule with one clause with one match. */
 function ruleOf(match: Uint8Array): Uint8Array {
-  return wireBytes({ 1: wireBytes({ 1: match }) })
+  return wireBytes({ 1: wireBytes({ 2: match }) })
 }
 
 function match(fields: Fields): PolicyMatch | undefined {
@@ -55,7 +61,7 @@ t.test('reads scope, action, dry run and the nesting of rules', (t) => {
   const policy = decode({
     3: 2,
     4: DENY,
-    5: [wireBytes({ 1: [wireBytes({ 1: [ANY_PORT_80, ANY_PORT_80] }), wireBytes({})] }), wireBytes({})],
+    5: [wireBytes({ 1: [wireBytes({ 2: [ANY_PORT_80, ANY_PORT_80] }), wireBytes({})] }), wireBytes({})],
     6: true,
   })
   t.match(policy, {
@@ -68,6 +74,22 @@ t.test('reads scope, action, dry run and the nesting of rules', (t) => {
   t.strictSame(
     policy.rules.map((rule) => rule.map((clause) => clause.length)),
     [[2, 0], []],
+  )
+  t.end()
+})
+
+t.test('reads a policy as istiod sends it', (t) => {
+  const decoded = decodeAuthorizationResource(FROM_ISTIOD)
+  if (!decoded.ok) throw new Error('it is one')
+  const { name, namespace, scope, action, rules } = decoded.value
+  t.strictSame([name, namespace, scope, action], ['deny-sleep', 'dual-stack', 'workload-selector', 'deny'])
+  t.strictSame(
+    rules.map((rule) =>
+      rule.map((clause) =>
+        clause.map(({ sourceIps, isUnknown }) => ({ sourceIps: sourceIps.map(formatCidr), isUnknown })),
+      ),
+    ),
+    [[[{ sourceIps: ['10.244.0.10/32', 'fd00:10:244::10/128'], isUnknown: false }]]],
   )
   t.end()
 })
@@ -121,8 +143,8 @@ const unknowns: readonly (readonly [string, Fields])[] = [
   ['a text match without a kind', { 5: ruleOf(wireBytes({ 9: 80, 1: new Uint8Array() })) }],
   ['an address of five bytes', { 5: ruleOf(wireBytes({ 9: 80, 5: wireBytes({ 1: new Uint8Array(5) }) })) }],
   ['a part of a service account', { 5: ruleOf(wireBytes({ 9: 80, 11: wireBytes({ 3: 'x' }) })) }],
-  ['a field of a clause', { 5: wireBytes({ 1: wireBytes({ 1: ANY_PORT_80, 2: 'x' }) }) }],
-  ['a field of a rule', { 5: wireBytes({ 1: wireBytes({ 1: ANY_PORT_80 }), 2: 'x' }) }],
+  ['a field of a clause', { 5: wireBytes({ 1: wireBytes({ 1: 'x', 2: ANY_PORT_80 }) }) }],
+  ['a field of a rule', { 5: wireBytes({ 1: wireBytes({ 2: ANY_PORT_80 }), 2: 'x' }) }],
   ['a scope', { 3: 9, 5: ruleOf(ANY_PORT_80) }],
 ]
 

@@ -43,7 +43,7 @@ const policy = wireBytes({
   4: 1,
   5: wireBytes({
     1: wireBytes({
-      1: wireBytes({
+      2: wireBytes({
         1: wireBytes({ 1: 'a' }),
         5: wireBytes({ 1: Uint8Array.of(10, 0, 0, 0), 2: 8 }),
         9: [80, 443],
