@@ -26,7 +26,7 @@ export const MEASURE_NAMES = [
 export type MeasureName = (typeof MEASURE_NAMES)[number]
 
 /** Benches, of which the first word of the command line is one; the first of them where there is none. */
-export const BENCH_NAMES = ['proxies', 'xds'] as const
+export const BENCH_NAMES = ['proxies', 'xds', 'pods'] as const
 
 export type BenchName = (typeof BENCH_NAMES)[number]
 
@@ -59,7 +59,7 @@ export interface BenchOptions {
 
 /** What `--help` prints. */
 export const USAGE = `usage: npm run bench -- [${BENCH_NAMES.join(' | ')}] [options]
-xds takes --rounds and --check alone
+xds and pods take --rounds and --check alone
   --only A,B          of ${MEASURE_NAMES.join(', ')} (all)
   --peers A,B         of ${PEER_NAMES.join(', ')}, or none (all)
   --engine A,B        values of TWINSTACK_ENGINE, goals are about the first (auto)

@@ -4,6 +4,7 @@ import path from 'node:path'
 
 import { PACKAGE_ROOT } from '../src/agent/version.ts'
 import { USAGE, parseBenchOptions } from './options.ts'
+import { runPodsBench } from './pods-bench.ts'
 import { runProxyBench } from './proxy-bench.ts'
 import { renderPlot } from './report/plot.ts'
 import { renderReport } from './report/table.ts'
@@ -11,11 +12,13 @@ import { missingForLab } from './requirements.ts'
 import { runXdsBench } from './xds-bench.ts'
 
 import type { BenchName, BenchOptions } from './options.ts'
+import type { FigureReport } from './report/bounded-figure.ts'
 import type { Report } from './report/report.ts'
 
 const BENCHES: Readonly<Record<BenchName, (options: BenchOptions) => Promise<void>>> = {
   proxies: compareProxies,
   xds: measureXds,
+  pods: measurePods,
 }
 
 async function main(): Promise<void> {
@@ -28,21 +31,35 @@ async function main(): Promise<void> {
 }
 
 async function measureXds({ rounds, isCheck }: BenchOptions): Promise<void> {
-  const { text, missed } = await runXdsBench({ note, rounds })
+  show(await runXdsBench({ note, rounds }), isCheck)
+}
+
+async function measurePods({ rounds, isCheck }: BenchOptions): Promise<void> {
+  const missing = await missingForLab()
+  if (missing !== undefined) throw new Error(missing)
+  show(await runPodsBench({ note, rounds, signal: operatorSignal() }), isCheck)
+}
+
+function show({ text, missed }: FigureReport, isCheck: boolean): void {
   process.stdout.write(`${text}\n`)
   if (isCheck && missed.length > 0) throw new Error(`${missed.length} goals are missed: ${missed.join('; ')}`)
 }
 
-async function compareProxies(options: BenchOptions): Promise<void> {
-  const missing = await missingForLab()
-  if (missing !== undefined) throw new Error(missing)
+/** Aborted when the operator has had enough. */
+function operatorSignal(): AbortSignal {
   const aborted = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     process.on(signal, () => {
       aborted.abort()
     })
   }
-  const report = await runProxyBench(options, { note, signal: aborted.signal })
+  return aborted.signal
+}
+
+async function compareProxies(options: BenchOptions): Promise<void> {
+  const missing = await missingForLab()
+  if (missing !== undefined) throw new Error(missing)
+  const report = await runProxyBench(options, { note, signal: operatorSignal() })
   process.stdout.write(`${renderReport(report)}\n`)
   await writeReport(options, report)
   if (options.isPublished) await publish(report)

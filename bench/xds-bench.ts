@@ -1,48 +1,18 @@
 /** `npm run bench -- xds`: what it costs to follow a large mesh. Needs neither root nor a lab. */
-import { formatNumber, renderTable } from './report/table.ts'
+import { reportFigures } from './report/bounded-figure.ts'
 import { describeMachine, readMachineFacts } from './report/machine-facts.ts'
-import { median } from './report/statistics.ts'
 import { measureXdsMesh } from './xds-mesh.ts'
 import { measureXdsStream } from './xds-stream.ts'
 
-import type { XdsBench, XdsBenchDeps, XdsFigure } from './xds/xds-figure.ts'
+import type { BoundedFigure, FigureBench, FigureBenchDeps, FigureReport } from './report/bounded-figure.ts'
 
 /** In the order in which they run. */
-const XDS_BENCHES: readonly XdsBench[] = [measureXdsMesh, (deps) => measureXdsStream(deps)]
-
-export interface XdsReport {
-  /** Markdown: each figure, its goal and the verdict. */
-  readonly text: string
-  /** Titles of the goals that are missed. */
-  readonly missed: readonly string[]
-}
+const XDS_BENCHES: readonly FigureBench[] = [measureXdsMesh, (deps) => measureXdsStream(deps)]
 
 /** Runs every xds bench, one after the other. */
-export async function runXdsBench(deps: XdsBenchDeps): Promise<XdsReport> {
+export async function runXdsBench(deps: FigureBenchDeps): Promise<FigureReport> {
   const machine = readMachineFacts()
-  const figures: XdsFigure[] = []
+  const figures: BoundedFigure[] = []
   for (const bench of XDS_BENCHES) figures.push(...(await bench(deps)))
-  return reportXds(figures, `${describeMachine(machine)}; medians of ${deps.rounds} rounds`)
-}
-
-/** Judges figures, under a heading that says where they come from. */
-export function reportXds(figures: readonly XdsFigure[], heading: string): XdsReport {
-  const judged = figures.map((figure) => {
-    const reached = median(figure.rounds)
-    return { ...figure, reached, isMet: figure.max === undefined || reached <= figure.max }
-  })
-  const table = renderTable(
-    ['', 'unit', 'must be', 'reached', 'verdict'],
-    judged.map(({ title, unit, max, reached, isMet }) => [
-      title,
-      unit,
-      max === undefined ? '' : `≤ ${max.toLocaleString('en')}`,
-      formatNumber(reached),
-      max === undefined ? '' : isMet ? 'met' : 'missed',
-    ]),
-  )
-  return {
-    text: `${heading}\n\n${table}`,
-    missed: judged.filter(({ isMet }) => !isMet).map(({ title }) => title),
-  }
+  return reportFigures(figures, `${describeMachine(machine)}; medians of ${deps.rounds} rounds`)
 }

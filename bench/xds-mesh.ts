@@ -12,14 +12,14 @@ import { readMeshFigures } from './xds/mesh-figures.ts'
 
 import type { Family } from '../src/core/family.ts'
 import type { MeshFigures } from './xds/mesh-figures.ts'
-import type { XdsBenchDeps, XdsFigure } from './xds/xds-figure.ts'
+import type { FigureBenchDeps, BoundedFigure } from './report/bounded-figure.ts'
 
 const WORKLOADS = 100_000
 const SERVICES = 5_000
 const CHILD = path.join(PACKAGE_ROOT, 'dist', 'bench', 'xds', 'mesh-child.js')
 
 /** Measures rounds of both families and of one, which take turns. */
-export async function measureXdsMesh({ note, rounds }: XdsBenchDeps): Promise<readonly XdsFigure[]> {
+export async function measureXdsMesh({ note, rounds }: FigureBenchDeps): Promise<readonly BoundedFigure[]> {
   const dual: MeshFigures[] = []
   const single: MeshFigures[] = []
   for (let round = 1; round <= rounds; round++) {
@@ -32,7 +32,7 @@ export async function measureXdsMesh({ note, rounds }: XdsBenchDeps): Promise<re
     unit: string,
     max: number,
     value: (each: MeshFigures) => number,
-  ): XdsFigure => ({
+  ): BoundedFigure => ({
     title,
     unit,
     max,

@@ -17,7 +17,7 @@ import { encodeMesh, encodeWorkload } from './xds/wire-mesh.ts'
 
 import type { Family } from '../src/core/family.ts'
 import type { LoopReading, TransferRun } from './xds/stream-figures.ts'
-import type { XdsBenchDeps, XdsFigure } from './xds/xds-figure.ts'
+import type { FigureBenchDeps, BoundedFigure } from './report/bounded-figure.ts'
 
 export interface StreamSize {
   readonly workloads: number
@@ -54,9 +54,9 @@ interface Following {
 
 /** Measures rounds of both families and of one, which take turns. */
 export async function measureXdsStream(
-  { note, rounds }: XdsBenchDeps,
+  { note, rounds }: FigureBenchDeps,
   size: StreamSize = FULL_SIZE,
-): Promise<readonly XdsFigure[]> {
+): Promise<readonly BoundedFigure[]> {
   const dualMesh = encode(size, FAMILIES)
   const singleMesh = encode(size, ['ipv4'])
   const dual: (MeshCost & Following)[] = []
@@ -85,7 +85,7 @@ export async function measureXdsStream(
     unit: string,
     max: number,
     value: (each: MeshCost & Following) => number,
-  ): XdsFigure => ({ title, unit, max, rounds: dual.map(value) })
+  ): BoundedFigure => ({ title, unit, max, rounds: dual.map(value) })
   return [
     figure('one response: in force after', 'ms', 5_000, ({ applyMs }) => applyMs),
     figure('one response: event loop blocked', 'ms', 50, ({ first }) => first.blockedMs),

@@ -87,6 +87,11 @@ export class Namespaces {
     return ['ip', 'netns', 'exec', this.#nameOf(place), command, ...args]
   }
 
+  /** A file of one of them, as istio-cni opens it. */
+  fileOf(place: Place): string {
+    return `/run/netns/${this.#nameOf(place)}`
+  }
+
   /** Runs a program there to its end. */
   async run(place: Place, command: string, args: readonly string[], input = ''): Promise<string> {
     const [first, ...rest] = this.within(place, command, args)
@@ -124,7 +129,7 @@ export class Namespaces {
 }
 
 /** Removes what a run has left that was killed. */
-async function removeStale(): Promise<void> {
+export async function removeStale(): Promise<void> {
   const names = (await runCommand('ip', ['netns', 'list']))
     .split('\n')
     .map((line) => line.split(' ')[0] ?? '')
@@ -136,6 +141,7 @@ async function removeStale(): Promise<void> {
   }
 }
 
-async function ipBatch(options: readonly string[], lines: readonly string[]): Promise<void> {
+/** Runs commands of ip(8), one in each line. */
+export async function ipBatch(options: readonly string[], lines: readonly string[]): Promise<void> {
   await runCommand('ip', [...options, '-batch', '-'], { input: `${lines.join('\n')}\n` })
 }

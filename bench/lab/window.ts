@@ -12,7 +12,8 @@ import type { ServerCounts } from './server-program.ts'
 /** What a window has to know of a proxy. */
 export interface MeasuredProxy {
   readonly name: string
-  readonly capturePorts: CapturePorts
+  /** Where the node captures for it; absent: the client's own namespace does, and the node only routes. */
+  readonly capturePorts?: CapturePorts
   cpuSeconds(): Promise<number>
 }
 
@@ -85,7 +86,7 @@ export async function requireWay(
     (each) => each === family || Object.values(ways[each]).every((bytes: number) => bytes === 0),
   )
   const isProven =
-    proxy === undefined
+    proxy?.capturePorts === undefined
       ? toProxy + fromProxy === 0 && pastProxy >= least.uploadBytes + least.downloadBytes
       : pastProxy === 0 && toProxy >= least.uploadBytes && fromProxy >= least.downloadBytes
   if (isProven && isOtherFamilySilent) return

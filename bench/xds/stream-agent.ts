@@ -11,7 +11,7 @@ import { parseIp } from '../../src/core/address.ts'
 import { systemClock } from '../../src/core/clock.ts'
 import { AmbientRouter } from '../../src/mesh/ambient-router.ts'
 import { freePort } from '../../test/fixtures/loopback.ts'
-import { answerLines } from './answer-lines.ts'
+import { answerLines } from '../lab/answer-lines.ts'
 
 import type { App } from '../../src/agent/app.ts'
 import type { Configuration } from '../../src/agent/configuration.ts'

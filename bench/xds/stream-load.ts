@@ -5,7 +5,7 @@
 import { once } from 'node:events'
 import net from 'node:net'
 
-import { answerLines } from './answer-lines.ts'
+import { answerLines } from '../lab/answer-lines.ts'
 
 import type { AddressInfo } from 'node:net'
 import type { TransferRun } from './stream-figures.ts'

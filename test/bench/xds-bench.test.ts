@@ -1,12 +1,12 @@
-/** The verdicts of the xds benches, and the one of a whole agent with small numbers. */
+/** The verdicts on figures with a bound, and the xds bench of a whole agent with small numbers. */
 import t from 'tap'
 
-import { reportXds } from '../../bench/xds-bench.ts'
+import { reportFigures } from '../../bench/report/bounded-figure.ts'
 import { measureXdsStream } from '../../bench/xds-stream.ts'
 import { whyNoLinuxEngine } from '../fixtures/linux-engine.ts'
 
 t.test('a goal is met when the median of the rounds is no more than its bound', async (t) => {
-  const report = reportXds(
+  const report = reportFigures(
     [
       { title: 'as much as may be', unit: 'ms', max: 5, rounds: [4, 5, 9] },
       { title: 'too much', unit: 'B', max: 1_200, rounds: [1_201] },
@@ -21,7 +21,7 @@ t.test('a goal is met when the median of the rounds is no more than its bound', 
 })
 
 t.test('a figure without a goal is shown and fails nothing', async (t) => {
-  const report = reportXds([{ title: 'peak', unit: 'MB', rounds: [300] }], 'a machine')
+  const report = reportFigures([{ title: 'peak', unit: 'MB', rounds: [300] }], 'a machine')
   t.strictSame(report.missed, [])
   t.match(report.text, /peak +\| MB +\| +\| 300 +\|  +\|/)
 })
