@@ -6,9 +6,10 @@ import type { CloseReason } from './close-reason.ts'
 import type { AttemptRecord, Fallback, FallbackReason } from './connection-record.ts'
 import type { AttemptTarget } from './endpoint-selection.ts'
 
-/** The close reason of a race that was lost: what all attempts agree on, or `upstream_failed`. */
+/** The close reason of a race that was lost: that of a reset, what all attempts agree on, or `upstream_failed`. */
 export function failureReason(attempts: readonly AttemptRecord[]): CloseReason {
   const results = new Set(attempts.map(({ result }) => result))
+  if (results.has('reset')) return 'upstream_reset'
   if (results.has('timeout')) return 'upstream_timeout'
   if (results.size === 1 && results.has('refused')) return 'upstream_refused'
   if (results.size === 1 && results.has('unreachable')) return 'upstream_unreachable'

@@ -158,7 +158,7 @@ export class Dial {
         failed: (code) => {
           if (attempt.ends !== undefined) loops.settled(attempt.ends)
           this.#attemptEnded(index, RESULT_BY_CODE[code] ?? 'failed')
-          this.#carryOut(this.#race.failed(index))
+          this.#carryOut(code === 'reset' ? this.#race.wasReset(index) : this.#race.failed(index))
         },
       },
     )

@@ -57,6 +57,15 @@ export class Race {
     return this.#takePending(index) ? [...this.#end('lost_race'), { kind: 'won', index }] : []
   }
 
+  /**
+   * The other end accepted an attempt and cut it. That is an answer, and as final as it is after the connection was reported:
+   * whether it comes before or after that is chance.
+   */
+  wasReset(index: number): readonly RaceAction[] {
+    if (!this.#takePending(index)) return []
+    return [...this.#end('lost_race'), { kind: 'lost' }]
+  }
+
   /** The time for the whole race is over. */
   deadlinePassed(): readonly RaceAction[] {
     return this.#isOver ? [] : [...this.#end('timeout'), { kind: 'lost' }]

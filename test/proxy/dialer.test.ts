@@ -134,3 +134,11 @@ t.test('rule 4: the ends of attempts are known while they are under way', async 
 function endsOfFirst({ attempts }: ReturnType<typeof startDial>): ConnectionEnds {
   return { from: parseSocketAddress('10.0.0.254:40000'), to: parseSocketAddress(attempts[0]?.to ?? '') }
 }
+
+t.test('tries no other address when the peer accepts and cuts the connection', async (t) => {
+  const { attempts, outcome, results } = startDial()
+  attempts[0]?.fail('reset')
+  t.equal(attempts.length, 1)
+  t.strictSame(outcome, ['lost'])
+  t.strictSame(results, ['ipv4 reset 0'])
+})

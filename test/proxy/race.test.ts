@@ -54,6 +54,19 @@ t.test('a cancelled race aborts what runs and reports nothing', async (t) => {
   t.strictSame(race.failed(0), [])
 })
 
+t.test('a reset is an answer: no other address is tried, and what runs is given up', async (t) => {
+  const race = new Race(3)
+  race.begin()
+  race.delayPassed()
+  t.strictSame(race.wasReset(0), [
+    { kind: 'disarm' },
+    { kind: 'abort', index: 1, why: 'lost_race' },
+    { kind: 'lost' },
+  ])
+  t.strictSame(race.wasReset(1), [])
+  t.strictSame(race.connected(1), [])
+})
+
 /** Each address answers after some time, or never. Time is simulated with the real delay and deadline. */
 interface World {
   readonly answers: readonly { readonly kind: 'connects' | 'fails' | 'silent'; readonly afterMs: number }[]
