@@ -160,7 +160,9 @@ function dumpMatch(match: PolicyMatch): Json {
     destinationPorts: match.destinationPorts,
     notDestinationPorts: match.notDestinationPorts,
   }
-  return Object.fromEntries(Object.entries(kinds).filter(([, values]) => values.length > 0))
+  const known = Object.entries(kinds).filter(([, values]) => values.length > 0)
+  // Without a word it would look like one that matches everything.
+  return { ...Object.fromEntries(known), ...(match.isUnknown && { unknown: true }) }
 }
 
 function dumpStringMatch(match: StringMatch): Json {
