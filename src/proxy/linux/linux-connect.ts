@@ -130,7 +130,7 @@ export class LinuxConnect implements ConnectAttempt, ReadyHandler {
 
   /**
    * The port is chosen at connect, when the destination is known, so that one port serves many destinations; or with a
-   * client's address here, see SourcePorts. Where none of some is free the kernel chooses after all.
+   * client's address here, see SourcePorts. Where none of some is free the kernel chooses one, at bind because it is odd then.
    */
   #bind(from: SocketAddress): boolean {
     const { syscalls, options, sockaddr, sourcePorts } = this.#io
@@ -144,6 +144,7 @@ export class LinuxConnect implements ConnectAttempt, ReadyHandler {
         if (bind({ ip: from.ip, port: sourcePorts.next() })) return true
         if (syscalls.errno() !== EADDRINUSE) return false
       }
+      if (bind(from)) return true
     }
     options.setInt(this.#fd, SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)
     return bind(from)
