@@ -84,7 +84,7 @@ if (requireNamespaces(t)) {
         table inet trouble {
           chain input {
             type filter hook input priority filter; policy accept;
-            tcp dport ${SERVER_PORT} numgen random mod 100 < 2 counter drop
+            tcp dport ${SERVER_PORT} numgen inc mod 50 == 10 counter drop
           }
         }`)
       await arrives(t, await startTransfers(clientHost, LOSSY), LOSSY.totalBytes)
