@@ -7,7 +7,7 @@ import type { CapturedPod } from './pod.ts'
 import type { MeshSnapshot } from './store.ts'
 import type { Workload } from './workload.ts'
 
-export interface PodPlace {
+export interface NodePlace {
   /** The cluster of this node, as istiod writes it into the uids of workloads. */
   readonly clusterId: string
   /** The network of this node. */
@@ -21,7 +21,7 @@ export interface PodPlace {
 export function workloadOfPod(
   snapshot: MeshSnapshot,
   pod: CapturedPod,
-  { clusterId, network }: PodPlace,
+  { clusterId, network }: NodePlace,
 ): Workload | undefined {
   const named = snapshot.workload.get(`${clusterId}//Pod/${pod.namespace}/${pod.name}`)
   if (named !== undefined && isOf(named, pod)) return named

@@ -7,7 +7,6 @@
 import {
   EPOLL_CTL_ADD,
   EPOLL_CTL_DEL,
-  EPOLL_CTL_MOD,
   EPOLLET,
   EPOLLIN,
   EPOLLOUT,
@@ -102,11 +101,6 @@ export class Reactor implements Clock {
     this.#generations[fd] = generation
     this.#handlers[fd] = handler
     return this.#control(EPOLL_CTL_ADD, fd, events)
-  }
-
-  /** Changes what is waited for on a watched descriptor; 0 waits for nothing. */
-  rewatch(fd: number, events: number): void {
-    this.#control(EPOLL_CTL_MOD, fd, events)
   }
 
   /** Gives a watched descriptor to somebody else; events that nobody has been told of yet go there. */
