@@ -22,7 +22,16 @@ import type { SocketAddress } from '../core/address.ts'
 import type { Vantage } from './ambient-endpoints.ts'
 import type { CapturedPod } from './pod.ts'
 import type { PolicyDecision } from './policy.ts'
-import type { RejectReason, Route, RouteFacts, RouteLabels, RoutePlan, Router } from './router.ts'
+import type { TrafficDirection } from './listener.ts'
+import type {
+  ReachedEndpoint,
+  RejectReason,
+  Route,
+  RouteFacts,
+  RouteLabels,
+  RoutePlan,
+  Router,
+} from './router.ts'
 import type { MeshSnapshot, MeshStore } from './store.ts'
 import type { Upstream } from './upstream.ts'
 import type { GatewayAddress, Service, Workload } from './workload.ts'
@@ -88,9 +97,18 @@ export class AmbientRouter implements Router {
     return isUnknown ? { choices, isForOnce: true } : { choices }
   }
 
-  isStillAllowed(facts: RouteFacts): boolean {
-    if (facts.listener.direction !== 'inbound') return true
+  /** Inbound, where an unknown pod is denied even without policies; outbound where policies of local pods are asked. */
+  get judgedDirections(): readonly TrafficDirection[] {
+    const hasOutbound = this.#judgedNode !== undefined && this.#store.snapshot.policy.size > 0
+    return hasOutbound ? ['inbound', 'outbound'] : ['inbound']
+  }
+
+  isStillAllowed(facts: RouteFacts, reached: readonly ReachedEndpoint[] = []): boolean {
     const question = this.#ask(facts)
+    if (facts.listener.direction !== 'inbound')
+      return reached.every(
+        ({ workload, address }) => this.#localDenial(question, workload, address) === undefined,
+      )
     const destination = this.#serverOf(question)
     if (destination === undefined) return facts.pod === undefined
     return decide(question, destination).isAllowed
@@ -163,16 +181,17 @@ export class AmbientRouter implements Router {
   #withoutDenied(question: Question, upstream: Upstream): Upstream | Rejection {
     const { snapshot } = question
     if (this.#judgedNode === undefined || snapshot.policy.size === 0) return upstream
-    const allowed = withoutDenied(upstream, ({ workload: labels }, address) => {
-      const workload = snapshot.workload.get(labels?.uid ?? '')
-      return workload && this.#localDenial(question, workload, address)
-    })
+    const allowed = withoutDenied(upstream, ({ workload }, address) =>
+      this.#localDenial(question, workload?.uid, address),
+    )
     return 'denial' in allowed ? { reason: 'policy_denied', detail: allowed.denial } : allowed
   }
 
   /** Why a pod of this node does not let the client in; `undefined` where it does, or is asked when it gets there. */
-  #localDenial(question: Question, workload: Workload, destination: SocketAddress): string | undefined {
-    if (this.#judgedNode === undefined || workload.node !== this.#judgedNode) return undefined
+  #localDenial(question: Question, uid: string | undefined, destination: SocketAddress): string | undefined {
+    const workload = uid === undefined ? undefined : question.snapshot.workload.get(uid)
+    if (workload === undefined || this.#judgedNode === undefined || workload.node !== this.#judgedNode)
+      return undefined
     const decision = decide(question, workload, destination)
     return decision.isAllowed ? undefined : decision.detail
   }
@@ -208,18 +227,24 @@ export class AmbientRouter implements Router {
       return reject(question, waypointRejection(name, workload.waypoint), service)
     if (workload.protocol === 'hbone' && !this.#isPlaintextPermitted(workload))
       return reject(question, mtlsRejection(name), service)
-    const denial = this.#localDenial(question, workload, facts.destination)
+    const denial = this.#localDenial(question, workload.uid, facts.destination)
     if (denial !== undefined) return reject(question, { reason: 'policy_denied', detail: denial }, service)
-    return this.#direct(question, { owner: workload, service })
+    // A policy may deny the twin address only.
+    const allowed = this.#withoutDenied(question, this.#directUpstream(question, workload))
+    if ('reason' in allowed) return reject(question, allowed, service)
+    return accept(question, 'original-destination', allowed, service)
   }
 
   #direct(
     question: Question,
     { owner, service }: { readonly owner?: Workload; readonly service?: Service | undefined } = {},
   ): Route {
-    const { listener, destination } = question.facts
-    const upstream = this.#directUpstreams.upstreamOf({ direction: listener.direction, destination, owner })
-    return accept(question, 'original-destination', upstream, service)
+    return accept(question, 'original-destination', this.#directUpstream(question, owner), service)
+  }
+
+  #directUpstream({ facts }: Question, owner: Workload | undefined): Upstream {
+    const { listener, destination } = facts
+    return this.#directUpstreams.upstreamOf({ direction: listener.direction, destination, owner })
   }
 
   /** Whose policies decide about an inbound connection: those of the pod that it was captured in, whatever its address. */

@@ -53,6 +53,8 @@ export interface EnvoyRouterOptions {
 
 /** A {@link Router} over listeners, clusters and load assignments. */
 export class EnvoyRouter implements Router {
+  /** None: the filter chains of this dialect decide at accept, and an update does not cut (rule 12). */
+  readonly judgedDirections = []
   readonly #store: MeshStore
   readonly #upstreams = new ClusterUpstreams()
   readonly #originalDestinations: OriginalDestinations
@@ -91,7 +93,6 @@ export class EnvoyRouter implements Router {
     }
   }
 
-  /** Always: the filter chains of this dialect decide at accept, and an update does not cut (rule 12). */
   isStillAllowed(): boolean {
     return true
   }

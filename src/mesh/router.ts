@@ -2,7 +2,7 @@
 import type { SocketAddress } from '../core/address.ts'
 import type { Random } from '../core/random.ts'
 import type { ServiceLabels, WorkloadLabels } from './endpoint.ts'
-import type { AccessLog, Listener } from './listener.ts'
+import type { AccessLog, Listener, TrafficDirection } from './listener.ts'
 import type { CapturedPod } from './pod.ts'
 import type { Upstream } from './upstream.ts'
 
@@ -14,6 +14,13 @@ export interface RouteFacts {
   readonly destination: SocketAddress
   /** The pod in whose network namespace it was captured; absent where it was accepted in the agent's own. */
   readonly pod?: CapturedPod | undefined
+}
+
+/** An endpoint that a live connection goes to, or may yet go to while it is being made. */
+export interface ReachedEndpoint {
+  /** The uid of its workload; absent where the control plane names none. */
+  readonly workload: string | undefined
+  readonly address: SocketAddress
 }
 
 /** Why the mesh refuses a connection. Each is a close reason too. */
@@ -91,11 +98,15 @@ export interface Router {
    * the listener, the client's address without its port, the destination and the pod; on nothing else of the facts.
    */
   plan(facts: RouteFacts): RoutePlan
+  /** The directions of connections that a policy can deny as things are; none where there are no policies. */
+  readonly judgedDirections: readonly TrafficDirection[]
   /**
-   * True when policy lets a connection of these facts go on. The proxy asks it of live inbound connections after a policy
-   * or workload has changed, with the facts of their accept. A router without policies always says true.
+   * True when policy lets a live connection go on. The proxy asks it of the judged directions after a policy or workload
+   * has changed, with the facts of the accept. Who serves an inbound connection is in these.
+   *
+   * @param reached where an outbound connection goes; where it may go, while it is being made
    */
-  isStillAllowed(facts: RouteFacts): boolean
+  isStillAllowed(facts: RouteFacts, reached: readonly ReachedEndpoint[]): boolean
 }
 
 /** The route of one connection: drawn by weight where the plan has several. */

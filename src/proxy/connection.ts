@@ -21,7 +21,7 @@ import type { Random } from '../core/random.ts'
 import type { SocketAddress } from '../core/address.ts'
 import type { Listener } from '../mesh/listener.ts'
 import type { CapturedPod } from '../mesh/pod.ts'
-import type { Route, RouteFacts, RouteLabels } from '../mesh/router.ts'
+import type { ReachedEndpoint, Route, RouteFacts, RouteLabels } from '../mesh/router.ts'
 import type { Upstream } from '../mesh/upstream.ts'
 import type { CloseReason } from './close-reason.ts'
 import type { ConnectionLimits } from './connection-limits.ts'
@@ -73,7 +73,7 @@ type AcceptingRoute = Extract<Route, { upstream: Upstream }>
 
 type Phase =
   | { readonly kind: 'routing' }
-  | { readonly kind: 'connecting'; readonly dial: Dial }
+  | { readonly kind: 'connecting'; readonly dial: Dial; readonly targets: readonly AttemptTarget[] }
   | { readonly kind: 'relaying'; readonly relay: Relay }
   | { readonly kind: 'ended' }
 
@@ -140,6 +140,13 @@ export class Connection implements RouteWaiter {
   /** The number of the pod's network namespace that it was accepted in; `undefined` for the agent's own. */
   get namespace(): number | undefined {
     return this.#namespace?.id
+  }
+
+  /** Where it goes, or may yet go while it is being made. */
+  get reached(): readonly ReachedEndpoint[] {
+    if (this.#phase.kind === 'connecting') return this.#phase.targets.map(reachedEndpoint)
+    const { endpoint, remote } = this.#upstream ?? {}
+    return endpoint && remote ? [reachedEndpoint({ endpoint, address: remote })] : []
   }
 
   get #isCaptured(): boolean {
@@ -307,7 +314,7 @@ export class Connection implements RouteWaiter {
         },
       },
     )
-    this.#phase = { kind: 'connecting', dial }
+    this.#phase = { kind: 'connecting', dial, targets }
     dial.begin()
   }
 
@@ -405,4 +412,11 @@ export class Connection implements RouteWaiter {
     if (route.kind === 'original-destination') return this.#deps.isOwnAddress(address, this.facts.pod)
     return this.facts.listener.addresses.some((own) => isSameSocketAddress(own.address, address))
   }
+}
+
+function reachedEndpoint({
+  endpoint,
+  address,
+}: Pick<AttemptTarget, 'endpoint' | 'address'>): ReachedEndpoint {
+  return { workload: endpoint.workload?.uid, address }
 }

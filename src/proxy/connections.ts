@@ -7,8 +7,8 @@ import { Connection } from './connection.ts'
 import type { Clock, Timer } from '../core/clock.ts'
 import type { ErrorCode } from '../core/errors.ts'
 import type { Logger } from '../core/logger.ts'
-import type { Listener } from '../mesh/listener.ts'
-import type { RouteFacts } from '../mesh/router.ts'
+import type { Listener, TrafficDirection } from '../mesh/listener.ts'
+import type { ReachedEndpoint, RouteFacts } from '../mesh/router.ts'
 import type { CloseReason } from './close-reason.ts'
 import type { ConnectionDeps } from './connection.ts'
 import type { ConnectionOptions } from './connection-options.ts'
@@ -28,10 +28,12 @@ export interface ConnectionsDeps extends Omit<ConnectionDeps, 'ended'> {
   readonly sizeChanged?: (size: number) => void
 }
 
-/** A live connection by what policies are asked about. */
+/** A live connection by what policies are asked about, see {@link Router.isStillAllowed}. */
 export interface LiveFacts {
   readonly id: number
   readonly facts: RouteFacts
+  /** Empty for an inbound connection. */
+  readonly reached: readonly ReachedEndpoint[]
 }
 
 export class Connections {
@@ -105,9 +107,15 @@ export class Connections {
     return Array.from(this.#live.values(), (connection) => connection.record())
   }
 
-  /** What policies have to be asked about after a change: a policy can deny inbound connections only. */
-  get inbound(): readonly LiveFacts[] {
-    return [...this.#live.values()].filter(({ facts }) => facts.listener.direction === 'inbound')
+  /** What policies have to be asked about after a change. */
+  judged(directions: readonly TrafficDirection[]): readonly LiveFacts[] {
+    return [...this.#live.values()]
+      .filter(({ facts }) => directions.includes(facts.listener.direction))
+      .map(({ id, facts, reached }) => ({
+        id,
+        facts,
+        reached: facts.listener.direction === 'inbound' ? [] : reached,
+      }))
   }
 
   /** Brings the byte counts of live connections into the stats; call it before they are read. */

@@ -158,7 +158,8 @@ export class LocalProxy implements Proxy {
 
   /** Ends what a changed policy no longer allows (rule 12). */
   #checkPolicies(): void {
-    for (const { id, facts } of this.#connections.inbound)
-      if (!this.#deps.router.isStillAllowed(facts)) this.#connections.close(id, 'policy_changed')
+    const { router } = this.#deps
+    for (const { id, facts, reached } of this.#connections.judged(router.judgedDirections))
+      if (!router.isStillAllowed(facts, reached)) this.#connections.close(id, 'policy_changed')
   }
 }

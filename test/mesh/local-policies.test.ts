@@ -5,9 +5,10 @@ import { parseSocketAddress, formatSocketAddress } from '../../src/core/address.
 import { seededRandom } from '../../src/core/random.ts'
 import { AmbientRouter } from '../../src/mesh/ambient-router.ts'
 import { drawRoute } from '../../src/mesh/router.ts'
-import { ambientStore } from '../fixtures/ambient-mesh.ts'
+import { ambientStore, applyAmbient } from '../fixtures/ambient-mesh.ts'
 
-import type { Route } from '../../src/mesh/router.ts'
+import type { ReachedEndpoint, Route, RouteFacts } from '../../src/mesh/router.ts'
+import type { MeshStore } from '../../src/mesh/store.ts'
 
 const CLIENT = { name: 'client', namespace: 'web', workloadIps: ['10.0.0.1', 'fd00::1'], node: 'node-a' }
 const VIPS = { ipv4: '10.96.0.1:80', ipv6: '[fd00:96::1]:80' }
@@ -44,8 +45,16 @@ function routeTo(
   { judgesLocalPods = true, pods = [pod(1, 'node-a'), pod(2, 'node-b')] } = {},
 ): Route {
   const store = ambientStore({ workloads: [CLIENT, ...pods], services: [SERVICE], policies })
+  return drawRoute(routerOf(store, { judgesLocalPods }).plan(factsOf(destination)), seededRandom(1))
+}
+
+function routerOf(store: MeshStore, { judgesLocalPods = true } = {}): AmbientRouter {
   const options = { network: '', plaintextPermitted: [], localNode: 'node-a', judgesLocalPods }
-  const router = new AmbientRouter({ store }, options)
+  return new AmbientRouter({ store }, options)
+}
+
+/** An outbound connection of the client. */
+function factsOf(destination: string): RouteFacts {
   const listener = {
     name: 'outbound',
     addresses: [],
@@ -56,8 +65,7 @@ function routeTo(
     accessLogs: [],
   } as const
   const client = parseSocketAddress('10.0.0.1:40000')
-  const plan = router.plan({ listener, client, destination: parseSocketAddress(destination) })
-  return drawRoute(plan, seededRandom(1))
+  return { listener, client, destination: parseSocketAddress(destination) }
 }
 
 function addressesOf(route: Route): readonly string[] {
@@ -91,6 +99,44 @@ t.test('refuses a pod of this node by its own address, and not one of another no
   t.match(routeTo('10.1.0.1:8080', [DENY_WEB]), { kind: 'reject', reason: 'policy_denied' })
   t.match(routeTo('[fd00:1::1]:8080', [DENY_WEB]), { kind: 'reject', reason: 'policy_denied' })
   t.equal(routeTo('10.1.0.2:8080', [DENY_WEB]).kind, 'original-destination')
+})
+
+t.test(
+  'leaves out the twin address that a policy denies, of a pod that is asked by its address',
+  async (t) => {
+    t.strictSame(addressesOf(routeTo('[fd00:1::1]:8080', [DENY_IPV4])), ['[fd00:1::1]:8080'])
+    t.match(routeTo('10.1.0.1:8080', [DENY_IPV4]), { kind: 'reject', reason: 'policy_denied' })
+    t.strictSame(addressesOf(routeTo('[fd00:1::2]:8080', [DENY_IPV4])), ['[fd00:1::2]:8080', '10.1.0.2:8080'])
+  },
+)
+
+t.test('rule 12: a changed policy decides live connections to pods of this node anew', async (t) => {
+  const [onNode, elsewhere] = [pod(1, 'node-a'), pod(2, 'node-b')]
+  const mesh = { workloads: [CLIENT, onNode, elsewhere], services: [SERVICE] }
+  const store = ambientStore(mesh)
+  const router = routerOf(store)
+  const asked = factsOf(VIPS.ipv4)
+  const reached = (address: string, workload: string | undefined): ReachedEndpoint => ({
+    workload: workload && `Kubernetes//Pod/shop/${workload}`,
+    address: parseSocketAddress(address),
+  })
+  t.strictSame(router.judgedDirections, ['inbound'], 'without policies nobody is asked on the way out')
+
+  applyAmbient(store, { ...mesh, policies: [DENY_IPV4] })
+  t.strictSame(router.judgedDirections, ['inbound', 'outbound'])
+  const [ipv4, ipv6] = [reached('10.1.0.1:8080', 'echo-1'), reached('[fd00:1::1]:8080', 'echo-1')]
+  t.notOk(router.isStillAllowed(asked, [ipv4]))
+  t.ok(
+    router.isStillAllowed(asked, [ipv6]),
+    'by the address that it reached, not by the one that it asked for',
+  )
+  t.notOk(router.isStillAllowed(asked, [ipv6, ipv4]), 'while it is being made, by all that it may reach')
+  t.ok(router.isStillAllowed(asked, [reached('10.1.0.2:8080', 'echo-2')]), 'the other node asks itself')
+  t.ok(router.isStillAllowed(asked, [reached('10.1.0.1:8080', undefined)]))
+  t.ok(router.isStillAllowed(asked, []), 'nowhere yet: its route will be a new one')
+
+  const inPod = routerOf(store, { judgesLocalPods: false })
+  t.strictSame(inPod.judgedDirections, ['inbound'])
 })
 
 t.test('leaves the decision to the other end where pods are captured in their own namespaces', async (t) => {

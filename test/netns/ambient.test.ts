@@ -12,11 +12,15 @@ import { socketText } from '../fixtures/socket-text.ts'
 import type { Family } from '../../src/core/family.ts'
 import type { NamespaceLab } from '../fixtures/namespaces.ts'
 
+/** Where the agent runs. */
+const NODE = 'node-a'
+const OTHER_NODE = 'node-b'
 /** Pods are dual-stack; their applications listen on what `listens` says. */
 const PODS = [
-  { name: 'dual', host: 10, listens: FAMILIES },
-  { name: 'binds-ipv4', host: 11, listens: ['ipv4'] },
-  { name: 'binds-ipv6', host: 12, listens: ['ipv6'] },
+  { name: 'dual', host: 10, listens: FAMILIES, node: OTHER_NODE },
+  { name: 'binds-ipv4', host: 11, listens: ['ipv4'], node: OTHER_NODE },
+  { name: 'binds-ipv6', host: 12, listens: ['ipv6'], node: OTHER_NODE },
+  { name: 'on-node', host: 13, listens: FAMILIES, node: NODE },
 ] as const
 type Pod = (typeof PODS)[number]
 
@@ -62,6 +66,7 @@ function meshText(action: typeof ALLOW | typeof DENY): string {
       workload('client', LAB.client),
       ...PODS.map((pod) =>
         workload(pod.name, podAddress(pod), {
+          node: pod.node,
           authorizationPolicies: ['shop/clients'],
           services: { [`shop/${pod.name}.shop`]: { [SERVICE_PORT]: APP_PORT } },
         }),
@@ -104,6 +109,7 @@ if (requireNamespaces(t)) {
   forEachEngine(t, 'on a node of the mesh', async (t, engine) => {
     const { agent, clientHost, serverHost, file } = await startNamespaceProxy(t, engine, {
       config: { dialect: 'ambient', text: meshText(ALLOW) },
+      env: { NODE_NAME: NODE },
       rules: RULES,
       prepare: addPods,
     })
@@ -185,7 +191,7 @@ if (requireNamespaces(t)) {
     await t.test(
       'rule 12: a policy that now denies ends live connections and turns away new ones',
       async (t) => {
-        const [pod] = PODS
+        const [pod, , , localPod] = PODS
         const open = await Promise.all(
           FAMILIES.map(async (family) => {
             const host = podAddress(pod)[family]
@@ -193,11 +199,13 @@ if (requireNamespaces(t)) {
             const inbound = await clientHost.open(host, INBOUND_APP_PORT)
             t.match(await inbound.ask('before'), /: before$/)
             t.match(await outbound.ask('before'), /: before$/)
-            return { host, inbound, outbound }
+            const local = await clientHost.open(vip(localPod)[family], SERVICE_PORT)
+            t.match(await local.ask('before'), /: before$/)
+            return { family, host, inbound, outbound, local }
           }),
         )
         writeFileSync(file, meshText(DENY))
-        for (const { host, inbound, outbound } of open) {
+        for (const { family, host, inbound, outbound, local } of open) {
           t.equal(await inbound.ended, 'rst')
           const line = await agent.logOf(
             (each) =>
@@ -208,9 +216,17 @@ if (requireNamespaces(t)) {
           const denied = await clientHost.exchange(host, INBOUND_APP_PORT, 'hello')
           t.match(denied, { received: '', end: 'rst' })
           await agent.logOf((each) => each['close_reason'] === 'policy_denied')
-          t.match(await outbound.ask('after'), /: after$/, 'policies are the business of the inbound side')
+          t.match(await outbound.ask('after'), /: after$/, 'the agent of the other node asks its policies')
+
+          t.equal(await local.ended, 'rst', 'for a pod of this node nobody asks them but this agent')
+          const asked = socketText(vip(localPod)[family], SERVICE_PORT)
+          const logged = (reason: string): Promise<unknown> =>
+            agent.logOf((each) => each['dst.original'] === asked && each['close_reason'] === reason)
+          await logged('policy_changed')
+          t.match(await clientHost.exchange(vip(localPod)[family], SERVICE_PORT, 'hello'), { end: 'rst' })
+          await logged('policy_denied')
         }
-        t.equal(await agent.metric('twinstack_connections_closed_total{reason="policy_denied"}'), 2)
+        t.equal(await agent.metric('twinstack_connections_closed_total{reason="policy_denied"}'), 4)
       },
     )
   })

@@ -4,10 +4,11 @@
  */
 import type { SocketAddress } from '../../core/address.ts'
 import type { LogFields, LogLevel } from '../../core/logger.ts'
-import type { Listener } from '../../mesh/listener.ts'
+import type { Listener, TrafficDirection } from '../../mesh/listener.ts'
 import type { CloseReason } from '../close-reason.ts'
 import type { ConnectionOptions } from '../connection-options.ts'
 import type { ConnectionRecord } from '../connection-record.ts'
+import type { LiveFacts } from '../connections.ts'
 import type { HealthChange } from '../endpoint-health.ts'
 import type { PodMessage, PodReleased } from '../pods/pod-messages.ts'
 import type { RecordMessage, RecordRequest } from '../record-batch.ts'
@@ -64,7 +65,7 @@ export type ToWorker =
   | { readonly kind: 'close'; readonly ids: readonly number[]; readonly reason: CloseReason }
   | { readonly kind: 'close-all'; readonly reason: CloseReason }
   /** Policies may have changed: the answer is `live`. */
-  | { readonly kind: 'recheck' }
+  | { readonly kind: 'recheck'; readonly directions: readonly TrafficDirection[] }
   /** The answer is `told` with the same number. */
   | { readonly kind: 'tell'; readonly request: number; readonly what: Told['what'] }
   | RecordRequest
@@ -79,7 +80,7 @@ export type FromWorker =
   | PodReleased
   | { readonly kind: 'routes'; readonly requests: readonly PlanRequest[] }
   | { readonly kind: 'health'; readonly changes: readonly HealthChange[] }
-  /** Live inbound connections, some at a time. */
+  /** Live connections of the directions that were asked for, some at a time. */
   | { readonly kind: 'live'; readonly connections: readonly CrossingConnection[] }
   | { readonly kind: 'told'; readonly request: number; readonly told: Told }
   | RecordMessage
@@ -90,8 +91,7 @@ export type FromWorker =
       readonly fields?: LogFields
     }
 
-export interface CrossingConnection {
-  readonly id: number
+export interface CrossingConnection extends Omit<LiveFacts, 'facts'> {
   readonly facts: CrossingFacts
 }
 

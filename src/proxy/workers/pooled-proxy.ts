@@ -352,20 +352,21 @@ export class PooledProxy implements Proxy {
       if (!this.#mustRecheck) return
       this.#mustRecheck = false
       // Every plan that denies something now is on its way before this, so nothing slips in behind the check.
-      this.#pool.broadcast({ kind: 'recheck' })
+      const directions = this.#deps.router.judgedDirections
+      if (directions.length > 0) this.#pool.broadcast({ kind: 'recheck', directions })
     })
   }
 
   /** Ends what a changed policy no longer allows (rule 12). */
   #checkPolicies(worker: number, connections: readonly CrossingConnection[]): void {
-    const denied = connections.filter(({ facts }) => !this.#isStillAllowed(facts)).map(({ id }) => id)
+    const denied = connections.filter((each) => !this.#isStillAllowed(each)).map(({ id }) => id)
     if (denied.length > 0) this.#pool.post(worker, { kind: 'close', ids: denied, reason: 'policy_changed' })
   }
 
-  #isStillAllowed(crossing: CrossingFacts): boolean {
+  #isStillAllowed({ facts: crossing, reached }: CrossingConnection): boolean {
     const facts = this.#factsOf(crossing)
     // Connections outlive their listener, and no policy can be asked about them without it.
-    return facts === undefined || this.#deps.router.isStillAllowed(facts)
+    return facts === undefined || this.#deps.router.isStillAllowed(facts, reached)
   }
 
   #factsOf({ listener: name, client, destination, pod: uid }: CrossingFacts): RouteFacts | undefined {

@@ -19,7 +19,7 @@ import { WorkerPods } from './worker-pods.ts'
 
 import type { Clock } from '../../core/clock.ts'
 import type { Random } from '../../core/random.ts'
-import type { Listener } from '../../mesh/listener.ts'
+import type { Listener, TrafficDirection } from '../../mesh/listener.ts'
 import type { LiveFacts } from '../connections.ts'
 import type { ConnectionObserver } from '../connection-record.ts'
 import type { HealthChange } from '../endpoint-health.ts'
@@ -197,7 +197,7 @@ export class WorkerCore {
         this.#connections.closeAll(message.reason)
         break
       case 'recheck':
-        this.#tellLive()
+        this.#tellLive(message.directions)
         break
       case 'tell':
         this.#tell(message.request, message.what)
@@ -267,8 +267,8 @@ export class WorkerCore {
     this.#learnt = []
   }
 
-  #tellLive(): void {
-    const live = this.#connections.inbound
+  #tellLive(directions: readonly TrafficDirection[]): void {
+    const live = this.#connections.judged(directions)
     for (let start = 0; start < live.length; start += LIVE_PER_MESSAGE) {
       const connections = live.slice(start, start + LIVE_PER_MESSAGE).map(crossing)
       this.#deps.post({ kind: 'live', connections })
@@ -322,6 +322,6 @@ function loopGuardOf({ worker, shared }: WorkerInit): LoopGuard {
   )
 }
 
-function crossing({ id, facts }: LiveFacts): CrossingConnection {
-  return { id, facts: crossingFacts(facts) }
+function crossing({ facts, ...live }: LiveFacts): CrossingConnection {
+  return { ...live, facts: crossingFacts(facts) }
 }

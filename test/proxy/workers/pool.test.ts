@@ -102,6 +102,7 @@ t.test('rule 12: a policy ends the connections that it denies, in every worker',
       const router = new EnvoyRouter({ store }, { ownAddresses: [] })
       return {
         plan: (facts) => router.plan(facts),
+        judgedDirections: ['inbound'],
         isStillAllowed: (facts) => {
           asked.push(facts)
           return !store.snapshot.policy.has('shop/deny') || asked.length % 2 === 0
