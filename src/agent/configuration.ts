@@ -107,6 +107,11 @@ export async function loadConfiguration(
       'warn',
       'DNS is not served here: captured pods resolve names only where istio-cni leaves DNS alone (ambient.dnsCapture=false)',
     )
+  } else if (mesh.dialect === 'ambient' && settings.node.nodeName === '') {
+    logger.log(
+      'warn',
+      "policies are not asked about connections between two pods of this node: set NODE_NAME to the node's name, so that its pods are known",
+    )
   }
   if (chosen.warning !== undefined) logger.log('warn', chosen.warning)
   logEngine(logger, engine)

@@ -271,3 +271,19 @@ t.test('rule 14: near the limit of descriptors clients are refused, and served a
   })
   t.match(await agent.readyz(), /^ready\n/)
 })
+
+t.test('rule 15: an agent that cannot tell which pods are of its node says so', { skip }, async (t) => {
+  const file = writeFile(t.testdir(), 'mesh.yaml', 'workloads: []\n')
+  const logOf = async (env: Readonly<Record<string, string>>): Promise<string> => {
+    const ports = {
+      TWINSTACK_OUTBOUND_PORT: String(await freePort()),
+      TWINSTACK_INBOUND_PORT: String(await freePort()),
+    }
+    const agent = await startAgent(t, [], { env: { LOCAL_XDS_PATH: file, ...ports, ...env } })
+    agent.program.signal('SIGTERM')
+    await agent.program.exit
+    return agent.program.stderr
+  }
+  t.match(await logOf({}), "set NODE_NAME to the node's name")
+  t.notMatch(await logOf({ NODE_NAME: 'node-a' }), 'set NODE_NAME')
+})
