@@ -97,7 +97,7 @@ export async function runPodThread(data: PodThreadData): Promise<void> {
         break
       }
       case 'yield':
-        yieldInNamespace({ visitor, options }, message.namespace, message.sockets)
+        yieldInNamespace({ syscalls, descriptors, visitor, options }, message.namespace, message.sockets)
         post({ kind: 'yielded', request: message.request })
         break
       case 'connect':

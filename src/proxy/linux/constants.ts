@@ -8,11 +8,14 @@
 export const AF_UNIX = 1
 export const AF_INET = 2
 export const AF_INET6 = 10
+export const AF_NETLINK = 16
 export const SOCK_STREAM = 1
+export const SOCK_RAW = 3
 export const SOCK_SEQPACKET = 5
 export const SOCK_NONBLOCK = 0o4000
 export const SOCK_CLOEXEC = 0o2000000
 export const SHUT_WR = 1
+export const NETLINK_SOCK_DIAG = 4
 
 /** Levels of socket options. */
 export const SOL_IP = 0

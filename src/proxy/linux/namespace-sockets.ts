@@ -2,8 +2,8 @@
 import os from 'node:os'
 
 import { tryParseIp } from '../../core/address.ts'
-import { listeningInodes } from './listening-inodes.ts'
 import { openListeningSocket } from './listening-socket.ts'
+import { inodesOn, listeningSockets } from './listening-sockets.ts'
 import { errnoName } from './syscalls.ts'
 
 import type { IpAddress } from '../../core/address.ts'
@@ -39,12 +39,12 @@ export function openInNamespace(
   const value = visitor.visit({ fd: namespace }, () => {
     const addresses = addressesOf(interfaces())
     const families = new Set(addresses.map(({ family }) => family))
+    const others = listeningSockets(deps)
     const sockets = wanted.map((each): PodSocket => {
-      const { ip, port } = each.address.address
-      if (!families.has(ip.family)) return { kind: 'absent' }
-      const listenedBefore = each.reusePort ? listeningInodes(ip.family, port) : []
+      const { address } = each.address
+      if (!families.has(address.ip.family)) return { kind: 'absent' }
       const opened = openListeningSocket(deps, each.address, { ...each.options, reusePort: each.reusePort })
-      if (opened.ok) return { kind: 'bound', fd: opened.fd, listenedBefore }
+      if (opened.ok) return { kind: 'bound', fd: opened.fd, listenedBefore: inodesOn(others, address) }
       const isAbsent = opened.code === 'family_absent' || opened.code === 'address_unavailable'
       return isAbsent ? { kind: 'absent' } : { kind: 'failed', code: opened.code, message: opened.message }
     })
@@ -63,14 +63,15 @@ export function openInNamespace(
  * one that came later 1; where there is no other, a number that nobody has leaves the choice to the kernel.
  */
 export function yieldInNamespace(
-  deps: Pick<NamespaceSocketsDeps, 'visitor'> & { readonly options: SocketOptions },
+  deps: Omit<NamespaceSocketsDeps, 'interfaces'> & { readonly options: SocketOptions },
   namespace: number,
   sockets: readonly YieldingSocket[],
 ): void {
   deps.visitor.visit({ fd: namespace }, () => {
+    const listening = listeningSockets(deps)
     for (const { fd, address, listenedBefore } of sockets) {
-      const listening = listeningInodes(address.ip.family, address.port)
-      const isLater = listenedBefore.some((inode) => listening.includes(inode))
+      const now = inodesOn(listening, address)
+      const isLater = listenedBefore.some((inode) => now.includes(inode))
       deps.options.setReusePortChoice(fd, isLater ? 0 : 1)
     }
   })

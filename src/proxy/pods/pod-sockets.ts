@@ -18,7 +18,7 @@ export type PodSocket =
       readonly kind: 'bound'
       readonly fd: number
       /** The sockets that listened on the port before, by their inodes: those of another agent. */
-      readonly listenedBefore: readonly string[]
+      readonly listenedBefore: readonly number[]
     }
   | { readonly kind: 'absent' }
   | { readonly kind: 'failed'; readonly code: ErrorCode; readonly message: string }
@@ -27,7 +27,7 @@ export type PodSocket =
 export interface YieldingSocket {
   readonly fd: number
   readonly address: SocketAddress
-  readonly listenedBefore: readonly string[]
+  readonly listenedBefore: readonly number[]
 }
 
 /** A namespace as it was found. */

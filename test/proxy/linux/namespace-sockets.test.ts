@@ -45,7 +45,7 @@ async function start(t: Test) {
   }
   const options = new SocketOptions({ syscalls })
   const yieldAll = (fd: number, sockets: readonly YieldingSocket[]): void => {
-    yieldInNamespace({ visitor, options }, fd, sockets)
+    yieldInNamespace({ syscalls, descriptors, visitor, options }, fd, sockets)
   }
   /** Connects so often over each family from within, and says how many each of the listeners has been given. */
   const connect = (
