@@ -46,8 +46,8 @@ const HEADER = { bytes: 16, type: 4, flags: 6 } as const
 const REQUEST = { bytes: 72, family: 16, protocol: 17, states: 20 } as const
 /** struct inet_diag_msg, from where a message begins. */
 const SOCKET = { port: 20, inode: 84, bytes: 88 } as const
-/** More than the kernel puts into one answer to a dump. */
-const BUFFER_BYTES = 32_768
+/** NLMSG_GOODSIZE at the most: the kernel puts no more into an answer than that, or than the last read could take. */
+const BUFFER_BYTES = 8_192
 
 /** Those of TCP, of both families; none where the kernel does not tell (CONFIG_INET_DIAG). */
 export function listeningSockets({
@@ -59,7 +59,8 @@ export function listeningSockets({
   )
   if (fd < 0) return []
   try {
-    return FAMILIES.flatMap((family) => ask(syscalls, fd, family))
+    const buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES)
+    return FAMILIES.flatMap((family) => ask({ syscalls, fd, buffer }, family))
   } finally {
     descriptors.close(fd)
   }
@@ -75,11 +76,13 @@ export function inodesOn(
     .map(({ inode }) => inode)
 }
 
-function ask(syscalls: Syscalls, fd: number, family: Family): readonly ListeningSocket[] {
+function ask(
+  { syscalls, fd, buffer }: { readonly syscalls: Syscalls; readonly fd: number; readonly buffer: Buffer },
+  family: Family,
+): readonly ListeningSocket[] {
   const request = requestFor(family)
   if (syscalls.send(fd, syscalls.addressOf(request), request.length, SEND_FLAGS) < 0) return []
   const found: ListeningSocket[] = []
-  const buffer = Buffer.allocUnsafeSlow(BUFFER_BYTES)
   const address = syscalls.addressOf(buffer)
   // The kernel has the answer ready: nothing is waited for.
   for (;;) {

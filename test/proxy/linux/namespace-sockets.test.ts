@@ -17,9 +17,9 @@ import type { OpenedNamespace, WantedSocket, YieldingSocket } from '../../../src
 
 const DUAL = ['10.244.0.2/24', 'fd00:10:244::2/64']
 
-function wanted(reusePort: boolean): readonly WantedSocket[] {
-  return ['0.0.0.0:15001', '[::]:15001'].map((address) => ({
-    address: { address: parseSocketAddress(address), socketOptions: [] },
+function wanted(reusePort: boolean, port = 15_001): readonly WantedSocket[] {
+  return ['0.0.0.0', '[::]'].map((ip) => ({
+    address: { address: parseSocketAddress(`${ip}:${port}`), socketOptions: [] },
     options: { backlog: 16, keepalive: {} },
     reusePort,
   }))
@@ -42,6 +42,12 @@ async function start(t: Test) {
     const opened = look(fd, reusePort)
     if (!opened.ok) throw new Error(opened.problem)
     return opened.value
+  }
+  /** So many listeners of each family on other ports. */
+  const openMany = (fd: number, count: number): void => {
+    const others = Array.from({ length: count }, () => wanted(false, 0)).flat()
+    const opened = openInNamespace({ syscalls, descriptors, visitor }, fd, others)
+    t.ok(opened.ok)
   }
   const options = new SocketOptions({ syscalls })
   const yieldAll = (fd: number, sockets: readonly YieldingSocket[]): void => {
@@ -75,7 +81,7 @@ async function start(t: Test) {
       return accepted
     })
   }
-  return { descriptors, look, open, yieldAll, connect }
+  return { descriptors, look, open, openMany, yieldAll, connect }
 }
 
 function boundSockets({ sockets }: OpenedNamespace): readonly YieldingSocket[] {
@@ -180,6 +186,20 @@ else if (requireNamespaces(t)) {
     yieldAll(pod.fd, second)
     t.strictSame(connect(pod.fd, 12, [second, third]), [0, 24])
   })
+
+  t.test(
+    'rule 13: the other agent is found among more sockets than one answer of the kernel has',
+    async (t) => {
+      const { open, openMany, connect, yieldAll } = await start(t)
+      const pod = createPodNamespace(t, 'crowded', DUAL)
+      openMany(pod.fd, 200)
+      const [older, newer] = [boundSockets(open(pod.fd)), boundSockets(open(pod.fd))]
+      openMany(pod.fd, 200)
+      yieldAll(pod.fd, newer)
+      t.strictSame(connect(pod.fd, 6, [older, newer]), [12, 0])
+      t.equal(pod.run('ss', '-Hltn').trim().split('\n').length, 804)
+    },
+  )
 
   t.test('a namespace that cannot be entered is said, with the errno', async (t) => {
     const { look, descriptors } = await start(t)
