@@ -3,7 +3,11 @@ import { once } from 'node:events'
 
 import t from 'tap'
 
+import { formatSocketAddress } from '../../src/core/address.ts'
+import { systemClock } from '../../src/core/clock.ts'
+import { EnvoyRouter } from '../../src/mesh/envoy-router.ts'
 import { DescriptorBudget } from '../../src/proxy/descriptor-budget.ts'
+import { NodeTransport } from '../../src/proxy/node/node-transport.ts'
 import { eventually } from '../fixtures/eventually.ts'
 import { FakeClock } from '../fixtures/fake-clock.ts'
 import { freePort, skipUnlessDualStack } from '../fixtures/loopback.ts'
@@ -12,9 +16,35 @@ import { startProxy } from '../fixtures/proxy-lab.ts'
 import { connectTcp, echo, exchange, greet, holdOpen, listenTcp } from '../fixtures/tcp-servers.ts'
 import { testConnectionRules } from './connection-rules.ts'
 
-import type { MeshUpsert } from '../../src/mesh/store.ts'
+import type { AuthorizationPolicy } from '../../src/mesh/workload.ts'
+import type { Router } from '../../src/mesh/router.ts'
+import type { MeshStore, MeshUpsert } from '../../src/mesh/store.ts'
+import type { ConnectAttempt } from '../../src/proxy/transport.ts'
 
 const skip = await skipUnlessDualStack()
+
+const ANY_POLICY: AuthorizationPolicy = {
+  name: 'any',
+  namespace: 'shop',
+  scope: 'global',
+  action: 'deny',
+  rules: [],
+  isDryRun: false,
+}
+
+/** Listens on real sockets, and nobody whom it connects to ever answers. */
+class SilentTransport extends NodeTransport {
+  constructor() {
+    super({
+      clock: systemClock,
+      originalDestination: { isAvailable: false, reason: 'not part of this test' },
+    })
+  }
+
+  override connect(): ConnectAttempt {
+    return { abort: () => undefined }
+  }
+}
 
 t.test('every rule that needs no clock', async (t) => {
   testConnectionRules(t, { start: startProxy, skip })
@@ -140,3 +170,45 @@ t.test('rule 14: at 90 % of the descriptors new connections are refused, and it 
   t.equal((await exchange(target, 'x')).received, 'x')
   second.destroy()
 })
+
+t.test(
+  'rule 12: policies are asked where an outbound connection goes, and where it may go while it is being made',
+  { skip },
+  async (t) => {
+    const port = await freePort()
+    const server = await listenTcp('127.0.0.1', echo, port)
+    t.teardown(() => server.close())
+    const [ipv4, ipv6] = [`127.0.0.1:${port}`, `[::1]:${port}`]
+    const asked: (readonly string[])[] = []
+    const router = (store: MeshStore): Router => {
+      const envoy = new EnvoyRouter({ store }, { ownAddresses: [] })
+      return {
+        plan: (facts) => envoy.plan(facts),
+        judgedDirections: ['outbound'],
+        isStillAllowed: (_, reached) => {
+          asked.push(reached.map(({ address }) => formatSocketAddress(address)))
+          return false
+        },
+      }
+    }
+    for (const [transport, reached] of [
+      [undefined, [ipv4]],
+      [new SilentTransport(), [ipv4, ipv6]],
+    ] as const) {
+      const lab = await startProxy(t, dualStackMesh(port), { router, ...(transport && { transport }) })
+      const client = await connectTcp({ host: '127.0.0.1', port: lab.portOf('front', 'ipv4') })
+      const end = once(client, 'error')
+      await eventually('it is relayed, or being made', async () => {
+        const [record] = await lab.proxy.connections()
+        return transport === undefined
+          ? record?.upstream?.remote !== undefined
+          : record?.upstream !== undefined
+      })
+      lab.store.apply([{ kind: 'policy', upsert: ANY_POLICY }])
+      t.match((await end)[0], { code: 'ECONNRESET' })
+      t.strictSame(asked.splice(0), [reached])
+      await eventually('its record is there', () => lab.closed.length === 1)
+      t.match(lab.closed, [{ closeReason: 'policy_changed' }])
+    }
+  },
+)
