@@ -98,7 +98,7 @@ export interface Router {
    * the listener, the client's address without its port, the destination and the pod; on nothing else of the facts.
    */
   plan(facts: RouteFacts): RoutePlan
-  /** The directions of connections that a policy can deny as things are; none where there are no policies. */
+  /** The directions of connections that a policy can deny as things are; none in a dialect without policies. */
   readonly judgedDirections: readonly TrafficDirection[]
   /**
    * True when policy lets a live connection go on. The proxy asks it of the judged directions after a policy or workload
