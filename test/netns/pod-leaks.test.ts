@@ -15,6 +15,7 @@ import type { NamespaceAgent } from '../fixtures/namespace-agent.ts'
 import type { ZdsAnswer } from '../fixtures/zds-connection.ts'
 
 const POD_SERIES = /^(twinstack_|workload_manager_|istio_)/
+const RESPONSE_FLAGS = /,response_flags="[^"]*"/
 const BATCH = 50
 const BATCHES = 6
 /** Over each family. */
@@ -46,10 +47,14 @@ function residentKib({ program }: NamespaceAgent): number {
   return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${program.pid}/status`, 'utf8'))?.[1])
 }
 
-/** Names and labels of those that tell of connections and pods. */
+/**
+ * Names and labels of those that tell of connections and pods, whatever the flags of how connections ended: of two ends
+ * that reset at once either may come first.
+ */
 async function seriesNames(agent: NamespaceAgent): Promise<readonly string[]> {
   const all = (await agent.series()).map((line) => line.slice(0, line.lastIndexOf(' ')))
-  return all.filter((name) => POD_SERIES.test(name)).sort()
+  const ofPods = all.filter((name) => POD_SERIES.test(name)).map((name) => name.replace(RESPONSE_FLAGS, ''))
+  return [...new Set(ofPods)].sort()
 }
 
 function percentile(answers: readonly ZdsAnswer[], share: number): number {
