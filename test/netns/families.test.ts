@@ -64,7 +64,7 @@ function nativeAnswer(family: Family): string {
 if (requireNamespaces(t)) {
   // Most of their time these wait for the probe: side by side they wait once.
   t.jobs = ENGINES.length
-  t.setTimeout(60_000)
+  t.setTimeout(180_000)
   forEachEngine(
     t,
     'rule 2: IPv4 serves while IPv6 is absent, and IPv6 is found when it is there',

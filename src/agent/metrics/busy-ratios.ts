@@ -4,9 +4,11 @@ import type { ThreadLoad } from '../../proxy/proxy-totals.ts'
 interface Reading {
   readonly runSeconds: number
   readonly busySeconds: number
+  /** Undefined for a thread that has not measured anything yet. */
+  readonly ratio: number | undefined
 }
 
-const NOTHING: Reading = { runSeconds: 0, busySeconds: 0 }
+const NOTHING: Reading = { runSeconds: 0, busySeconds: 0, ratio: undefined }
 
 export class BusyRatios {
   readonly #loads: () => readonly ThreadLoad[]
@@ -17,7 +19,10 @@ export class BusyRatios {
     this.#loads = loads
   }
 
-  /** Busy time as a share of the time, 0 to 1, by thread. A thread that has not run since the last call is left out. */
+  /**
+   * Busy time as a share of the time, 0 to 1, by thread. A thread that counted nothing since the last call, because it is
+   * still in the turn of then, has the share of that call.
+   */
   take(): ReadonlyMap<string, number> {
     const ratios = new Map<string, number>()
     const readings = new Map<ThreadLoad, Reading>()
@@ -25,8 +30,9 @@ export class BusyRatios {
       const { thread, runSeconds, busySeconds } = load
       const last = this.#last.get(load) ?? NOTHING
       const ran = runSeconds - last.runSeconds
-      if (ran > 0) ratios.set(thread, Math.min(1, Math.max(0, (busySeconds - last.busySeconds) / ran)))
-      readings.set(load, { runSeconds, busySeconds })
+      const ratio = ran > 0 ? Math.min(1, Math.max(0, (busySeconds - last.busySeconds) / ran)) : last.ratio
+      if (ratio !== undefined) ratios.set(thread, ratio)
+      readings.set(load, { runSeconds, busySeconds, ratio })
     }
     this.#last = readings
     return ratios

@@ -13,7 +13,9 @@ t.test('tells the share of the time since it was last asked', async (t) => {
   t.strictSame([...ratios.take()], [['0', 0.5]], 'a thread that measures nothing is left out')
   stats.ran(4, 1)
   t.strictSame([...ratios.take()], [['0', 0.25]])
-  t.strictSame([...ratios.take()], [], 'no time has passed')
+  t.strictSame([...ratios.take()], [['0', 0.25]], 'no turn has ended')
+  stats.ran(1, 1)
+  t.strictSame([...ratios.take()], [['0', 1]])
 })
 
 t.test('begins anew with a thread that was started anew', async (t) => {
