@@ -32,11 +32,11 @@ export type NamespaceSockets =
  */
 export function openInNamespace(
   deps: NamespaceSocketsDeps,
-  namespace: number,
+  namespaceFd: number,
   wanted: readonly WantedSocket[],
 ): NamespaceSockets {
   const { visitor, syscalls, interfaces = os.networkInterfaces } = deps
-  const value = visitor.visit({ fd: namespace }, () => {
+  const value = visitor.visit({ fd: namespaceFd }, () => {
     const addresses = addressesOf(interfaces())
     const families = new Set(addresses.map(({ family }) => family))
     const others = listeningSockets(deps)
@@ -64,10 +64,10 @@ export function openInNamespace(
  */
 export function yieldInNamespace(
   deps: Omit<NamespaceSocketsDeps, 'interfaces'> & { readonly options: SocketOptions },
-  namespace: number,
+  namespaceFd: number,
   sockets: readonly YieldingSocket[],
 ): void {
-  deps.visitor.visit({ fd: namespace }, () => {
+  deps.visitor.visit({ fd: namespaceFd }, () => {
     const listening = listeningSockets(deps)
     for (const { fd, address, listenedBefore } of sockets) {
       const now = inodesOn(listening, address)

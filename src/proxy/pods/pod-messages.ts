@@ -25,12 +25,12 @@ export type PodMessage =
       readonly sockets: readonly BoundPodSocket[]
     }
   /** Ends everything of a pod; the answer is `pod-released`, then its descriptors may be closed. */
-  | { readonly kind: 'pod-gone'; readonly namespace: number }
+  | { readonly kind: 'pod-gone'; readonly namespaceId: number }
   /** Accept what is queued and then no more; the answer is `pod-released` without a namespace. */
   | { readonly kind: 'pods-unlisten' }
 
 /** From a worker: it has let go. */
 export interface PodReleased {
   readonly kind: 'pod-released'
-  readonly namespace?: number
+  readonly namespaceId?: number
 }

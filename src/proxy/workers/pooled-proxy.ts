@@ -317,7 +317,7 @@ export class PooledProxy implements Proxy {
         this.#sockets.unlistened(worker, message.socket)
         break
       case 'pod-released':
-        this.pods?.released(worker, message.namespace)
+        this.pods?.released(worker, message.namespaceId)
         break
       case 'records':
       case 'records-flushed':

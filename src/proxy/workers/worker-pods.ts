@@ -34,7 +34,7 @@ export class WorkerPods {
   readonly #deps: WorkerPodsDeps
   readonly #listeners = new Map<string, Listener>()
   readonly #ports = new Set<number>()
-  /** By the number of the network namespace: a pod that came back is another one there. */
+  /** By the id of the network namespace: a pod that came back is another one there. */
   readonly #pods = new Map<number, HeldPod>()
 
   constructor(deps: WorkerPodsDeps) {
@@ -63,9 +63,9 @@ export class WorkerPods {
   }
 
   /** A pod is gone. What its sockets have queued is left to be reset. */
-  remove(namespace: number): void {
-    const held = this.#pods.get(namespace)
-    this.#pods.delete(namespace)
+  remove(namespaceId: number): void {
+    const held = this.#pods.get(namespaceId)
+    this.#pods.delete(namespaceId)
     for (const acceptor of held?.acceptors.values() ?? []) acceptor.stop('leave')
   }
 
