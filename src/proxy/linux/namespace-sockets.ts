@@ -3,7 +3,7 @@ import os from 'node:os'
 
 import { tryParseIp } from '../../core/address.ts'
 import { openListeningSocket } from './listening-socket.ts'
-import { inodesOn, listeningSockets } from './listening-sockets.ts'
+import { diagnosedListeners, inodesOn } from './listener-diag.ts'
 import { errnoName } from './syscalls.ts'
 
 import type { IpAddress } from '../../core/address.ts'
@@ -39,7 +39,7 @@ export function openInNamespace(
   const value = visitor.visit({ fd: namespaceFd }, () => {
     const addresses = addressesOf(interfaces())
     const families = new Set(addresses.map(({ family }) => family))
-    const others = listeningSockets(deps)
+    const others = diagnosedListeners(deps)
     const sockets = wanted.map((each): PodSocket => {
       const { address } = each.address
       if (!families.has(address.ip.family)) return { kind: 'absent' }
@@ -68,7 +68,7 @@ export function yieldInNamespace(
   sockets: readonly YieldingSocket[],
 ): void {
   deps.visitor.visit({ fd: namespaceFd }, () => {
-    const listening = listeningSockets(deps)
+    const listening = diagnosedListeners(deps)
     for (const { fd, address, listenedBefore } of sockets) {
       const now = inodesOn(listening, address)
       const isLater = listenedBefore.some((inode) => now.includes(inode))
