@@ -34,7 +34,7 @@ export interface LinuxPodsOptions {
   readonly table: SharedArrayBuffer
   /** Whose the descriptors of the thread are. */
   readonly owner: number
-  /** The module that the thread runs, see pod-worker.ts. */
+  /** The module that the thread runs, see pod-thread-entry.ts. */
   readonly threadUrl: URL
 }
 
