@@ -3,9 +3,9 @@ import type { Listener } from '../../mesh/listener.ts'
 import type { CapturedPod } from '../../mesh/pod.ts'
 import type { NetworkNamespace } from '../transport.ts'
 
-/** A bound socket; `place` is its number among those of the pod. */
+/** A bound socket; `index` is its number among those of the pod. */
 export interface BoundPodSocket {
-  readonly place: number
+  readonly index: number
   readonly fd: number
   readonly listener: string
 }

@@ -26,7 +26,7 @@ type PodUpdate = Extract<PodMessage, { kind: 'pod' }>
 
 interface HeldPod {
   place: PodPlace
-  /** By the number of the socket. */
+  /** By the index of the socket. */
   readonly acceptors: Map<number, Stoppable>
 }
 
@@ -57,8 +57,8 @@ export class WorkerPods {
       this.#pods.set(namespace.id, held)
     }
     held.place = { pod, namespace }
-    for (const { place, fd, listener } of sockets) {
-      if (!held.acceptors.has(place)) held.acceptors.set(place, this.#acceptOn(held, fd, listener))
+    for (const { index, fd, listener } of sockets) {
+      if (!held.acceptors.has(index)) held.acceptors.set(index, this.#acceptOn(held, fd, listener))
     }
   }
 
