@@ -1,5 +1,6 @@
 /** The applications of the lab: the server program in its namespace, and what it has seen. */
 import { LineProcess } from './line-process.ts'
+import { ANY_ADDRESS } from '../../test/fixtures/loopback.ts'
 
 import type { Family } from '../../src/core/family.ts'
 import type { ServiceName } from './services.ts'
@@ -19,8 +20,6 @@ export interface ServiceAddress {
   readonly family: Family
   readonly port: number
 }
-
-const ANY_ADDRESS: Readonly<Record<Family, string>> = { ipv4: '0.0.0.0', ipv6: '::' }
 
 /** The arguments of the server program. */
 export function serverArguments(addresses: readonly ServiceAddress[]): readonly string[] {

@@ -39,14 +39,14 @@ const sockaddr = new Sockaddr({ syscalls })
 
 /** A socket in a pod; it blocks. */
 function socketIn(pod: number, family: Family): number {
-  const namespace = openSync(`/run/netns/${prefix}${pod}`, 'r')
+  const namespaceFd = openSync(`/run/netns/${prefix}${pod}`, 'r')
   try {
     const domain = family === 'ipv4' ? AF_INET : AF_INET6
-    const fd = visitor.socket({ fd: namespace }, domain, SOCK_STREAM | SOCK_CLOEXEC)
+    const fd = visitor.socket({ fd: namespaceFd }, domain, SOCK_STREAM | SOCK_CLOEXEC)
     if (fd < 0) throw new Error(`a socket in pod ${pod}: ${errnoName(syscalls.errno())}`)
     return fd
   } finally {
-    closeSync(namespace)
+    closeSync(namespaceFd)
   }
 }
 

@@ -137,8 +137,8 @@ export class Connection implements RouteWaiter {
     return this.facts.client.ip.family
   }
 
-  /** The number of the pod's network namespace that it was accepted in; `undefined` for the agent's own. */
-  get namespace(): number | undefined {
+  /** The id of the pod's network namespace that it was accepted in; `undefined` for the agent's own. */
+  get namespaceId(): number | undefined {
     return this.#namespace?.id
   }
 
@@ -159,7 +159,7 @@ export class Connection implements RouteWaiter {
 
   /** As the client sees its connection. */
   get #ends(): ConnectionEnds {
-    return { from: this.facts.client, to: this.facts.destination, namespace: this.#namespace?.id }
+    return { from: this.facts.client, to: this.facts.destination, namespaceId: this.#namespace?.id }
   }
 
   start(): void {
@@ -365,7 +365,7 @@ export class Connection implements RouteWaiter {
         : undefined,
     }
     this.#fallback = fallbackOf(target, this.#attempts, families)
-    this.#deps.loops.connected({ from: socket.local, to: address, namespace: this.#namespace?.id })
+    this.#deps.loops.connected({ from: socket.local, to: address, namespaceId: this.#namespace?.id })
     stats.connected({ downstream: this.family, upstream: address.ip.family })
     if (this.#fallback !== undefined) stats.fellBack(this.#fallback)
     const relay = transport.relay(downstream, socket, (end) => {
@@ -390,8 +390,8 @@ export class Connection implements RouteWaiter {
     const record = this.record()
     const { local, remote } = this.#upstream ?? {}
     const hasUpstream = local !== undefined && remote !== undefined
-    const namespace = this.#namespace?.id
-    this.#deps.loops.ended(this.#ends, hasUpstream ? { from: local, to: remote, namespace } : undefined)
+    const namespaceId = this.#namespace?.id
+    this.#deps.loops.ended(this.#ends, hasUpstream ? { from: local, to: remote, namespaceId } : undefined)
     this.#phase = ENDED
     this.#recheck?.cancel()
     if (this.#counted !== undefined) this.#deps.limits.closed(this.#counted)

@@ -129,9 +129,9 @@ export class Connections {
   }
 
   /** Ends every live connection that was accepted in a network namespace, see NetworkNamespace. */
-  closeIn(namespace: number, reason: CloseReason): void {
+  closeIn(namespaceId: number, reason: CloseReason): void {
     for (const connection of [...this.#live.values()])
-      if (connection.namespace === namespace) connection.close(reason)
+      if (connection.namespaceId === namespaceId) connection.close(reason)
   }
 
   /** Ends every live connection for a reason. */

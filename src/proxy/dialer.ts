@@ -148,7 +148,7 @@ export class Dial {
       },
       {
         started: (local) => {
-          attempt.ends = { from: local, to: target.address, namespace: namespace?.id }
+          attempt.ends = { from: local, to: target.address, namespaceId: namespace?.id }
           loops.connecting(attempt.ends, clock.nowMs())
         },
         connected: (socket) => {
@@ -169,7 +169,7 @@ export class Dial {
     attempt?.connect?.abort()
     if (attempt?.ends === undefined) return
     // Within a pod what is marked is not captured, and nobody's other end is still to be accepted; its port may be another's.
-    if (attempt.ends.namespace === undefined)
+    if (attempt.ends.namespaceId === undefined)
       this.#deps.loops.abandoned(attempt.ends, this.#deps.clock.nowMs())
     else this.#deps.loops.settled(attempt.ends)
   }

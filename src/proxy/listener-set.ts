@@ -16,7 +16,7 @@ import type { Listener, ListenerAddress } from '../mesh/listener.ts'
 import type { MeshStore } from '../mesh/store.ts'
 import type { Keepalive } from '../mesh/upstream.ts'
 import type { ListenerLedger, ListenerState } from './listener-ledger.ts'
-import type { ListeningSocket, ListenOptions, ListenResult, Transport } from './transport.ts'
+import type { ListeningSocket, ListenOptions, ListenResult } from './transport.ts'
 
 /** How long until a family or address that is absent is looked for again (rule 2). */
 export const ABSENT_PROBE_MS = 30_000
@@ -38,7 +38,6 @@ export interface ListenerSetDeps {
   readonly listen: Listen
   /** Told where the sockets are bound whenever that has changed. */
   readonly boundChanged: (bound: readonly SocketAddress[]) => void
-  readonly engine: Pick<Transport, 'engine' | 'capabilities'>
   readonly clock: Clock
   readonly random: Random
   readonly logger: Logger
@@ -194,9 +193,6 @@ class ListenerEntry {
   }
 
   #listen(address: ListenerAddress): Promise<ListenResult> {
-    const unsupported = missingCapability(this.listener, address, this.#deps.engine)
-    if (unsupported !== undefined)
-      return Promise.resolve({ ok: false, code: 'unsupported', message: unsupported })
     return this.#deps.listen(this.listener, address, {
       backlog: this.listener.backlog ?? DEFAULT_BACKLOG,
       keepalive: { ...this.#options.keepalive, ...this.listener.keepalive },
@@ -282,7 +278,6 @@ class BoundAddress {
     const isNew = this.#failure?.reason !== message
     this.#failure = { state: isAbsent ? 'absent' : 'failed', reason: message }
     if (isNew) this.#deps.logger.log('warn', message, { code, state: this.#failure.state })
-    if (code === 'unsupported') return
     const delayMs = isAbsent ? ABSENT_PROBE_MS : this.#backoff.nextDelayMs()
     this.#retry = this.#deps.clock.setTimer(delayMs, () => void this.open())
   }
@@ -296,22 +291,4 @@ function isBinding(listener: Listener | undefined): boolean {
 function socketKey(listener: Listener, { address, socketOptions }: ListenerAddress): string {
   const options = socketOptions.map(({ level, name, value }) => `${level}/${name}/${String(value)}`).join()
   return `${formatSocketAddress(address)} ${listener.capture === 'tproxy'} ${listener.backlog ?? ''} ${options}`
-}
-
-function missingCapability(
-  listener: Listener,
-  address: ListenerAddress,
-  { engine, capabilities }: Pick<Transport, 'engine' | 'capabilities'>,
-): string | undefined {
-  const { transparentSource, socketOptions } = capabilities
-  if (listener.preservesSource === true && !transparentSource.isAvailable) {
-    return `listener ${listener.name} preserves source addresses, which the ${engine} engine cannot do (${transparentSource.reason})`
-  }
-  if (listener.capture === 'tproxy' && !transparentSource.isAvailable) {
-    return `listener ${listener.name} is transparent, which the ${engine} engine cannot do (${transparentSource.reason})`
-  }
-  if (address.socketOptions.length > 0 && !socketOptions.isAvailable) {
-    return `listener ${listener.name} has socket_options, which the ${engine} engine cannot set (${socketOptions.reason})`
-  }
-  return undefined
 }

@@ -59,7 +59,6 @@ export class LocalProxy implements Proxy {
     this.#listeners = new ListenerSet(
       {
         ...deps,
-        engine: deps.transport,
         listen: this.#listen,
         boundChanged: (bound) => {
           own.replace(bound)

@@ -12,7 +12,7 @@ export interface ConnectionEnds {
    * The network namespace where its socket is, see NetworkNamespace; absent: the agent's own. Two ends in different ones
    * are a connection that goes from pod to pod, and no loop.
    */
-  readonly namespace?: number | undefined
+  readonly namespaceId?: number | undefined
 }
 
 const MIN_CAPACITY = 1_024
@@ -99,10 +99,10 @@ export class UpstreamEnds {
 }
 
 /** 52 bits of hash, never 0: that two of a node's connections share one is less likely than that its memory fails. */
-export function fingerprintOf({ from, to, namespace = 0 }: ConnectionEnds): number {
-  let high = mixAddress(from.port ^ Math.imul(namespace, GOLDEN_RATIO), from.ip, 0x85eb_ca6b, 13)
+export function fingerprintOf({ from, to, namespaceId = 0 }: ConnectionEnds): number {
+  let high = mixAddress(from.port ^ Math.imul(namespaceId, GOLDEN_RATIO), from.ip, 0x85eb_ca6b, 13)
   high = mixAddress(high ^ to.port, to.ip, 0x85eb_ca6b, 13)
-  let low = mixAddress(~from.port ^ Math.imul(namespace, NAMESPACE_FACTOR), from.ip, 0xc2b2_ae35, 16)
+  let low = mixAddress(~from.port ^ Math.imul(namespaceId, NAMESPACE_FACTOR), from.ip, 0xc2b2_ae35, 16)
   low = mixAddress(low ^ to.port, to.ip, 0xc2b2_ae35, 16)
   return (high >>> 12) * 4_294_967_296 + (low >>> 0) + 1
 }

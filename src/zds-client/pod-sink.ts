@@ -14,9 +14,9 @@ export interface PodSink {
    * already in the same network namespace stays as it is; in another one, the new takes the place of the old. Resolves when
    * its listeners are open, or with what kept them from it. Never rejects.
    *
-   * @param namespace a descriptor that should be of a network namespace; it has not been looked at
+   * @param namespaceFd a descriptor that should be of a network namespace; it has not been looked at
    */
-  add(pod: Pod, namespace: number): Promise<PodOutcome>
+  add(pod: Pod, namespaceFd: number): Promise<PodOutcome>
   /**
    * True when the pod is served or being taken in: istio-cni has no descriptor of its namespace and asks to go on with what
    * is there.

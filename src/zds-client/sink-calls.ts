@@ -31,7 +31,7 @@ export class SinkCalls {
   async carryOut(task: Task): Promise<Settled> {
     switch (task.kind) {
       case 'add':
-        return await this.#inTime(task, this.#sink.add(task.pod, task.namespace))
+        return await this.#inTime(task, this.#sink.add(task.pod, task.namespaceFd))
       case 'delete':
         return await this.#inTime(task, this.#sink.remove(task.uid).then(removalOutcome))
       case 'keep':

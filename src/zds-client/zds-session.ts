@@ -14,7 +14,7 @@ import type { ZdsPacket } from './zds-transport.ts'
 /** What a message asks for. */
 export type Task =
   /** The descriptor goes to the sink. */
-  | { readonly kind: 'add'; readonly pod: Pod; readonly namespace: number }
+  | { readonly kind: 'add'; readonly pod: Pod; readonly namespaceFd: number }
   | { readonly kind: 'keep'; readonly uid: string }
   | { readonly kind: 'delete'; readonly uid: string }
   /** `isComplete` false: a message could not be read and may have been about any pod, so nobody is known to be gone. */
@@ -103,13 +103,13 @@ export class ZdsSession {
 
   #taskOfRequest(request: WorkloadRequest, descriptors: readonly number[]): Task {
     const { kind } = request
-    const [namespace, ...others] = descriptors
+    const [namespaceFd, ...others] = descriptors
     if (kind === 'add') {
-      if (namespace === undefined || others.length > 0)
+      if (namespaceFd === undefined || others.length > 0)
         return refuse(`needs one descriptor, of the network namespace, and came with ${descriptors.length}`)
-      return { kind, pod: request.pod, namespace }
+      return { kind, pod: request.pod, namespaceFd }
     }
-    if (namespace !== undefined) return refuse(`takes no descriptor and came with ${descriptors.length}`)
+    if (namespaceFd !== undefined) return refuse(`takes no descriptor and came with ${descriptors.length}`)
     switch (kind) {
       case 'keep':
         return this.#hasSnapshot ? refuse('belongs to a snapshot, which is complete') : request

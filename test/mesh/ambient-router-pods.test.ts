@@ -3,7 +3,7 @@ import t from 'tap'
 
 import { parseIp, parseSocketAddress } from '../../src/core/address.ts'
 import { seededRandom } from '../../src/core/random.ts'
-import { captureListeners } from '../../src/agent/engine/capture-listeners.ts'
+import { captureListeners } from '../../src/agent/capture-listeners.ts'
 import { AmbientRouter } from '../../src/mesh/ambient-router.ts'
 import { drawRoute } from '../../src/mesh/router.ts'
 import { ambientStore, applyAmbient } from '../fixtures/ambient-mesh.ts'

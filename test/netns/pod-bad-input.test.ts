@@ -10,6 +10,7 @@ import { CapturedLab } from '../fixtures/captured-pods.ts'
 import { eventually } from '../fixtures/eventually.ts'
 import { NamespaceHost } from '../fixtures/namespace-host.ts'
 import { requireNamespaces } from '../fixtures/namespaces.ts'
+import { APP_PORT } from '../fixtures/pod-lab.ts'
 import {
   encodeAdd,
   encodeDelete,
@@ -24,7 +25,6 @@ import type { NamespaceAgent } from '../fixtures/namespace-agent.ts'
 import type { ZdsAnswer } from '../fixtures/zds-connection.ts'
 import type { ZdsServer } from '../fixtures/zds-server.ts'
 
-const APP_PORT = 9_000
 /** A field that no version of the protocol has. */
 const UNKNOWN_FIELD = 9
 const MAX_PACKET_BYTES = 65_536

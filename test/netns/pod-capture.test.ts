@@ -5,6 +5,7 @@ import { FAMILIES } from '../../src/core/family.ts'
 import { CapturedLab } from '../fixtures/captured-pods.ts'
 import { eventually } from '../fixtures/eventually.ts'
 import { PROBE_SOURCE } from '../fixtures/in-pod-rules.ts'
+import { ANY_ADDRESS, LOOPBACK } from '../fixtures/loopback.ts'
 import { NamespaceHost } from '../fixtures/namespace-host.ts'
 import { requireNamespaces } from '../fixtures/namespaces.ts'
 import { nc } from '../fixtures/pod-programs.ts'
@@ -16,8 +17,6 @@ import type { CapturedLabOptions } from '../fixtures/captured-pods.ts'
 import type { LabHost, LabPod } from '../fixtures/pod-lab.ts'
 
 const MIB = 1_048_576
-const WILDCARDS: Readonly<Record<Family, string>> = { ipv4: '0.0.0.0', ipv6: '::' }
-const LOOPBACK: Readonly<Record<Family, string>> = { ipv4: '127.0.0.1', ipv6: '::1' }
 /** What the server listens on, by what it does. */
 const PORTS = { describe: 9_000, answerAtEnd: 9_001, finishFirst: 9_002, echo: 9_003 } as const
 const OWN_PORTS = [15_001, 15_006, 15_008] as const
@@ -61,7 +60,7 @@ async function startLab(
   const serverHost = await NamespaceHost.start(t, server.network)
   for (const family of FAMILIES) {
     for (const behaviour of ['describe', 'answerAtEnd', 'finishFirst', 'echo'] as const)
-      await serverHost.listen(WILDCARDS[family], PORTS[behaviour], behaviour)
+      await serverHost.listen(ANY_ADDRESS[family], PORTS[behaviour], behaviour)
   }
   return { lab, client, server, clientHost, serverHost }
 }
@@ -215,10 +214,10 @@ if (requireNamespaces(t, ['nc'])) {
         t.match(atEnd, { received: 'after FIN: hello', end: 'fin' })
         const connection = await clientHost.open(host, PORTS.finishFirst)
         t.equal(await connection.ended, 'fin')
-        t.strictSame(await serverHost.clientEnds(WILDCARDS[family], PORTS.finishFirst), [])
+        t.strictSame(await serverHost.clientEnds(ANY_ADDRESS[family], PORTS.finishFirst), [])
         await connection.finish()
         await eventually('the FIN of the client arrives', async () => {
-          const ends = await serverHost.clientEnds(WILDCARDS[family], PORTS.finishFirst)
+          const ends = await serverHost.clientEnds(ANY_ADDRESS[family], PORTS.finishFirst)
           return ends.join() === 'fin'
         })
       }

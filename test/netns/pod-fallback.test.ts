@@ -3,8 +3,10 @@ import t from 'tap'
 
 import { FAMILIES, otherFamily } from '../../src/core/family.ts'
 import { CapturedLab } from '../fixtures/captured-pods.ts'
+import { ANY_ADDRESS } from '../fixtures/loopback.ts'
 import { requireNamespaces } from '../fixtures/namespaces.ts'
-import { APP_PORT, WILDCARDS, call, callerIn, described, inboundOf } from '../fixtures/pod-calls.ts'
+import { call, callerIn, described, inboundOf } from '../fixtures/pod-calls.ts'
+import { APP_PORT } from '../fixtures/pod-lab.ts'
 import { socketText } from '../fixtures/socket-text.ts'
 
 import type { Test } from 'tap'
@@ -31,9 +33,9 @@ async function checkFallbacks(t: Test, family: Family): Promise<void> {
     [...names].map((name) => callerIn(t, lab.pod(`shop/${name}`))),
   )
   if (!app || !bare || !cut || !way) throw new TypeError('four servers were named')
-  for (const { host } of [app, bare]) await host.listen(WILDCARDS[other], APP_PORT)
-  await way.host.listen(WILDCARDS[other], APP_PORT)
-  await cut.host.listen(WILDCARDS[family], APP_PORT)
+  for (const { host } of [app, bare]) await host.listen(ANY_ADDRESS[other], APP_PORT)
+  await way.host.listen(ANY_ADDRESS[other], APP_PORT)
+  await cut.host.listen(ANY_ADDRESS[family], APP_PORT)
   // On the way, not in the pod: what is sent to them over one family comes back refused.
   const ip = family === 'ipv4' ? 'ip' : 'ip6'
   lab.pod('shop/way').node.network.nft(`

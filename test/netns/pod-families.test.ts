@@ -5,9 +5,11 @@ import { FAMILIES, otherFamily } from '../../src/core/family.ts'
 import { CapturedLab } from '../fixtures/captured-pods.ts'
 import { eventually } from '../fixtures/eventually.ts'
 import { arrayOf, parseJson, recordOf } from '../fixtures/json.ts'
+import { ANY_ADDRESS } from '../fixtures/loopback.ts'
 import { NamespaceHost } from '../fixtures/namespace-host.ts'
 import { requireNamespaces } from '../fixtures/namespaces.ts'
-import { APP_PORT, WILDCARDS, call, callerIn, described, inboundOf } from '../fixtures/pod-calls.ts'
+import { call, callerIn, described, inboundOf } from '../fixtures/pod-calls.ts'
+import { APP_PORT } from '../fixtures/pod-lab.ts'
 
 import type { Family } from '../../src/core/family.ts'
 import type { LabPod } from '../fixtures/pod-lab.ts'
@@ -41,8 +43,8 @@ if (requireNamespaces(t)) {
 
     for (const family of FAMILIES) {
       const only = await callerIn(t, lab.pod(`${family}/only`))
-      await only.host.listen(WILDCARDS[family], APP_PORT)
-      await both.host.listen(WILDCARDS[family], APP_PORT)
+      await only.host.listen(ANY_ADDRESS[family], APP_PORT)
+      await both.host.listen(ANY_ADDRESS[family], APP_PORT)
       await t.test(`rule 2: one that has ${family} only is a client and a server`, async (t) => {
         for (const [from, to] of [
           [only, both],
@@ -96,7 +98,7 @@ if (requireNamespaces(t)) {
       t.match(await stateOf(late), { addresses: [late.address('ipv4'), LATE] })
       lab.setMesh({})
       const caller = await callerIn(t, late)
-      await caller.host.listen(WILDCARDS.ipv6, APP_PORT + 1)
+      await caller.host.listen(ANY_ADDRESS.ipv6, APP_PORT + 1)
       await eventually('the mesh has the address', async () => {
         const { outbound } = await call(lab, both, { address: LATE, family: 'ipv6', port: APP_PORT + 1 })
         return outbound['dst.workload'] === 'only'

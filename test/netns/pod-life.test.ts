@@ -8,13 +8,13 @@ import { CapturedLab } from '../fixtures/captured-pods.ts'
 import { eventually } from '../fixtures/eventually.ts'
 import { NamespaceHost } from '../fixtures/namespace-host.ts'
 import { requireNamespaces } from '../fixtures/namespaces.ts'
+import { APP_PORT } from '../fixtures/pod-lab.ts'
 
 import type { BigIntStats } from 'node:fs'
 import type { Test } from 'tap'
 import type { HostConnection } from '../fixtures/namespace-host.ts'
 import type { LabPod } from '../fixtures/pod-lab.ts'
 
-const APP_PORT = 9_000
 const PODS = [
   { namespace: 'shop', name: 'client' },
   { namespace: 'shop', name: 'server' },

@@ -2,12 +2,11 @@
 import t from 'tap'
 
 import { FAMILIES, otherFamily } from '../../src/core/family.ts'
+import { ANY_ADDRESS } from '../fixtures/loopback.ts'
 import { requireNamespaces } from '../fixtures/namespaces.ts'
-import { APP_PORT, PolicyLab, cidrOf } from '../fixtures/policy-lab.ts'
+import { APP_PORT } from '../fixtures/pod-lab.ts'
+import { PolicyLab, cidrOf } from '../fixtures/policy-lab.ts'
 
-import type { Family } from '../../src/core/family.ts'
-
-const WILDCARDS: Readonly<Record<Family, string>> = { ipv4: '0.0.0.0', ipv6: '::' }
 const NOT_ALLOWED = 'no ALLOW policy of workload Kubernetes//Pod/shop/server matches'
 
 if (requireNamespaces(t)) {
@@ -36,7 +35,7 @@ if (requireNamespaces(t)) {
 
       await t.test(`rule 10: who comes over ${family} is judged by that, whichever is tried`, async (t) => {
         const port = APP_PORT + 2 + FAMILIES.indexOf(family)
-        await lab.host(server).listen(WILDCARDS[other], port)
+        await lab.host(server).listen(ANY_ADDRESS[other], port)
         const deny = lab.policy('Deny', { destinationIps: [cidrOf(server, other)] })
         await lab.enforce([deny])
         for (const from of clients) {

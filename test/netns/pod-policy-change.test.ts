@@ -3,7 +3,8 @@ import t from 'tap'
 
 import { FAMILIES } from '../../src/core/family.ts'
 import { requireNamespaces } from '../fixtures/namespaces.ts'
-import { APP_PORT, PolicyLab, cidrOf } from '../fixtures/policy-lab.ts'
+import { APP_PORT } from '../fixtures/pod-lab.ts'
+import { PolicyLab, cidrOf } from '../fixtures/policy-lab.ts'
 
 import type { HostConnection } from '../fixtures/namespace-host.ts'
 import type { LabHost } from '../fixtures/pod-lab.ts'

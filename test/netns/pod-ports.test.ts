@@ -5,10 +5,10 @@ import { FAMILIES } from '../../src/core/family.ts'
 import { CapturedLab } from '../fixtures/captured-pods.ts'
 import { NamespaceHost } from '../fixtures/namespace-host.ts'
 import { requireNamespaces } from '../fixtures/namespaces.ts'
+import { APP_PORT } from '../fixtures/pod-lab.ts'
 
 import type { NamespaceAgent } from '../fixtures/namespace-agent.ts'
 
-const APP_PORT = 9_000
 const CONNECTIONS = 40
 
 /** Whether the ports that connections were made from are even, by their own addresses in the access log. */

@@ -7,14 +7,15 @@ import t from 'tap'
 import { FAMILIES } from '../../src/core/family.ts'
 import { POD_WAIT_MS } from '../../src/proxy/pods/pod-discovery.ts'
 import { eventually } from '../fixtures/eventually.ts'
+import { ANY_ADDRESS } from '../fixtures/loopback.ts'
 import { requireNamespaces } from '../fixtures/namespaces.ts'
-import { APP_PORT, POLICED, PolicyLab, cidrOf } from '../fixtures/policy-lab.ts'
+import { APP_PORT } from '../fixtures/pod-lab.ts'
+import { POLICED, PolicyLab, cidrOf } from '../fixtures/policy-lab.ts'
 import { socketText } from '../fixtures/socket-text.ts'
 
 import type { Family } from '../../src/core/family.ts'
 import type { AccessLogLine } from '../fixtures/namespace-agent.ts'
 
-const WILDCARDS: Readonly<Record<Family, string>> = { ipv4: '0.0.0.0', ipv6: '::' }
 /** Addresses of the server that its workload has not. */
 const SECOND: Readonly<Record<Family, string>> = { ipv4: '10.244.0.99', ipv6: 'fd00:10:244::99' }
 /** What a test may take beside the time that it waits: the machine has other work. */
@@ -27,7 +28,7 @@ if (requireNamespaces(t)) {
   t.test('a pod that the mesh does not know as it is', async (t) => {
     const lab = await PolicyLab.start(t)
     const { server, friend, stranger, outside, captured } = lab
-    for (const family of FAMILIES) await lab.host(friend).listen(WILDCARDS[family], APP_PORT)
+    for (const family of FAMILIES) await lab.host(friend).listen(ANY_ADDRESS[family], APP_PORT)
     let lastPort = FIRST_PORT
 
     /** Has it call another pod. */

@@ -8,12 +8,12 @@ import { CapturedLab } from '../fixtures/captured-pods.ts'
 import { eventually } from '../fixtures/eventually.ts'
 import { NamespaceHost } from '../fixtures/namespace-host.ts'
 import { requireNamespaces } from '../fixtures/namespaces.ts'
+import { APP_PORT } from '../fixtures/pod-lab.ts'
 
 import type { Test } from 'tap'
 import type { ChurnResult } from '../fixtures/churn.ts'
 import type { HostChurn, HostConnection } from '../fixtures/namespace-host.ts'
 
-const APP_PORT = 9_000
 const VIPS = { ipv4: '10.96.0.10', ipv6: 'fd00:96::10' }
 const SERVICE = {
   namespace: 'shop',

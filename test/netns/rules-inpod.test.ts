@@ -3,6 +3,7 @@ import t from 'tap'
 
 import { FAMILIES } from '../../src/core/family.ts'
 import { writeFile } from '../fixtures/envoy-files.ts'
+import { LOOPBACK } from '../fixtures/loopback.ts'
 import { startNamespaceAgent } from '../fixtures/namespace-agent.ts'
 import { NamespaceHost } from '../fixtures/namespace-host.ts'
 import { LAB, createLab, requireNamespaces } from '../fixtures/namespaces.ts'
@@ -15,7 +16,6 @@ import type { Namespace } from '../fixtures/namespaces.ts'
 /** Of the application in the pod, and of one elsewhere. */
 const POD_PORT = 9_000
 const ELSEWHERE_PORT = 9_100
-const LOOPBACK = { ipv4: '127.0.0.1', ipv6: '::1' } as const
 const PROBE = { ipv4: '169.254.7.127', ipv6: 'fd16:9254:7127:1337:ffff:ffff:ffff:ffff' } as const
 
 if (requireNamespaces(t)) {

@@ -9,7 +9,7 @@ import { FakeClock } from '../fixtures/fake-clock.ts'
 const ENDS = {
   from: parseSocketAddress('10.244.0.10:40000'),
   to: parseSocketAddress('10.244.0.11:9000'),
-  namespace: 7,
+  namespaceId: 7,
 }
 
 function start() {
@@ -41,7 +41,7 @@ t.test('lets a connection go on whose port was an upstream connection’s until 
   const { clock, loops, said, check } = start()
   loops.connected(ENDS)
   check()
-  loops.ended({ ...ENDS, namespace: 8 }, ENDS)
+  loops.ended({ ...ENDS, namespaceId: 8 }, ENDS)
   clock.advance(LOOP_RECHECK_MS)
   t.strictSame(said, [false])
 })

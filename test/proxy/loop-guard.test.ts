@@ -99,25 +99,25 @@ t.test('rule 4: the same ends in two network namespaces are no loop, in one they
   // A connection from pod to pod of a node: out of the one and into the other with the same addresses.
   const guard = new LoopGuard(UpstreamEnds.allocate(0))
   const loops: string[] = []
-  guard.connected({ ...OWN, namespace: 1 })
+  guard.connected({ ...OWN, namespaceId: 1 })
   t.equal(
-    guard.accepted({ ...OWN, namespace: 2 }, () => loops.push('late')),
+    guard.accepted({ ...OWN, namespaceId: 2 }, () => loops.push('late')),
     true,
   )
   t.equal(
-    guard.accepted({ ...OWN, namespace: 1 }, () => undefined),
+    guard.accepted({ ...OWN, namespaceId: 1 }, () => undefined),
     false,
   )
   t.equal(guard.isOwn(OWN), false, "and the agent's own namespace is one more")
-  guard.connected({ ...OWN, namespace: 3 })
+  guard.connected({ ...OWN, namespaceId: 3 })
   t.strictSame(loops, [])
-  guard.connected({ ...OWN, namespace: 2 })
+  guard.connected({ ...OWN, namespaceId: 2 })
   t.strictSame(loops, ['late'])
 })
 
 t.test('rule 4: an attempt in a pod is recognised there only, and forgotten there only', async (t) => {
   const guard = new LoopGuard(UpstreamEnds.allocate(0))
-  const inPods = [1, 2].map((namespace): ConnectionEnds => ({ ...OWN, namespace }))
+  const inPods = [1, 2].map((namespaceId): ConnectionEnds => ({ ...OWN, namespaceId }))
   for (const ends of inPods) guard.connecting(ends, 0)
   const [first = OWN, second = OWN] = inPods
   guard.settled(first)
@@ -127,6 +127,6 @@ t.test('rule 4: an attempt in a pod is recognised there only, and forgotten ther
   )
   guard.connected(second)
   guard.settled(second)
-  guard.ended({ ...FOREIGN, namespace: 2 }, second)
+  guard.ended({ ...FOREIGN, namespaceId: 2 }, second)
   t.equal(guard.isOwn(second), false)
 })

@@ -72,13 +72,13 @@ t.test(
     const table = UpstreamEnds.allocate(0)
     const ends = endsOf('[fd00::1]:40000')
     const namespaces = [undefined, 1, 2, 255, 65_535, 65_536, 1_000_000]
-    for (const [at, namespace] of namespaces.entries()) {
-      table.add({ ...ends, namespace })
+    for (const [at, namespaceId] of namespaces.entries()) {
+      table.add({ ...ends, namespaceId })
       for (const [other, each] of namespaces.entries())
-        t.equal(table.has({ ...ends, namespace: each }), other <= at, `${each ?? 'own'} of ${at}`)
+        t.equal(table.has({ ...ends, namespaceId: each }), other <= at, `${each ?? 'own'} of ${at}`)
     }
-    t.notOk(table.has({ ...endsOf('[fd00::1]:40001'), namespace: 1 }))
-    for (const namespace of namespaces) table.delete({ ...ends, namespace })
-    t.notOk(namespaces.some((namespace) => table.has({ ...ends, namespace })))
+    t.notOk(table.has({ ...endsOf('[fd00::1]:40001'), namespaceId: 1 }))
+    for (const namespaceId of namespaces) table.delete({ ...ends, namespaceId })
+    t.notOk(namespaces.some((namespaceId) => table.has({ ...ends, namespaceId })))
   },
 )

@@ -52,7 +52,7 @@ function retained(task: Task): readonly string[] | undefined {
 t.test('turns a snapshot into what the sink has to do, and then knows that it is complete', async (t) => {
   const session = new ZdsSession()
   const added = exchange(session, addOf('a'))
-  t.strictSame(added.task, { kind: 'add', pod: podOf('a'), namespace: FD })
+  t.strictSame(added.task, { kind: 'add', pod: podOf('a'), namespaceFd: FD })
   t.strictSame(added.surplus, [], 'the descriptor goes to the sink')
   t.strictSame(exchange(session, keepOf('b')).task, keepOf('b'))
   t.notOk(session.hasSnapshot)

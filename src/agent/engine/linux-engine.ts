@@ -20,13 +20,13 @@ export async function loadLinuxEngine(): Promise<
     createProxy: (deps, { connections, workers, accessLog, pods }) => {
       const platform = new LinuxPlatform(
         { syscalls, capabilities },
-        { descriptorLimit: deps.descriptors.limit, accessLog, threadUrl: threadUrl('worker') },
+        { descriptorLimit: deps.descriptors.limit, accessLog, threadUrl: threadUrl('worker-thread-entry') },
       )
       if (pods === undefined) {
         const proxy = new PooledProxy({ ...deps, platform }, { workers, connections })
         return { proxy, close: () => proxy.close() }
       }
-      const linuxPods = platform.servePods(deps, { threadUrl: threadUrl('pod-worker') })
+      const linuxPods = platform.servePods(deps, { threadUrl: threadUrl('pod-thread-entry') })
       const proxy = new PooledProxy({ ...deps, platform }, { workers, connections, pods })
       const close = async (): Promise<void> => {
         await proxy.close()

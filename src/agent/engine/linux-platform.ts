@@ -41,15 +41,15 @@ export interface LinuxPlatformDeps {
 export interface LinuxPlatformOptions {
   readonly descriptorLimit: number
   readonly accessLog: AccessLogOptions
-  /** The module that a thread runs, see worker.ts. */
+  /** The module that a thread runs, see worker-thread-entry.ts. */
   readonly threadUrl: URL
 }
 
 export class LinuxPlatform implements WorkerPlatform {
-  readonly engine: WorkerPlatform['engine']
   readonly sockets: WorkerPlatform['sockets']
   podSockets?: LinuxPods
   readonly #syscalls: Syscalls
+  readonly #capabilities: TransportCapabilities
   readonly #threadUrl: URL
   readonly #accessLog: AccessLogOptions
   readonly #table: SharedArrayBuffer
@@ -57,8 +57,8 @@ export class LinuxPlatform implements WorkerPlatform {
   readonly #options: SocketOptions
 
   constructor(deps: LinuxPlatformDeps, { descriptorLimit, accessLog, threadUrl }: LinuxPlatformOptions) {
-    this.engine = { engine: 'linux', capabilities: deps.capabilities }
     this.#syscalls = deps.syscalls
+    this.#capabilities = deps.capabilities
     this.#threadUrl = threadUrl
     this.#accessLog = accessLog
     this.#table = new SharedArrayBuffer(Math.min(descriptorLimit, MAX_TABLE_BYTES))
@@ -86,7 +86,7 @@ export class LinuxPlatform implements WorkerPlatform {
       ...thread,
       init,
       descriptors: this.#table,
-      capabilities: this.engine.capabilities,
+      capabilities: this.#capabilities,
       accessLog: this.#accessLog,
     })
     return startNativeThread<ToWorker, FromWorker>(

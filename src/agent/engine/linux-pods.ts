@@ -34,7 +34,7 @@ export interface LinuxPodsOptions {
   readonly table: SharedArrayBuffer
   /** Whose the descriptors of the thread are. */
   readonly owner: number
-  /** The module that the thread runs, see pod-worker.ts. */
+  /** The module that the thread runs, see pod-thread-entry.ts. */
   readonly threadUrl: URL
 }
 
@@ -66,19 +66,19 @@ export class LinuxPods implements PodSocketOpener, ZdsTransport {
     return { isNamespace: true, identity: `${dev}:${ino}` }
   }
 
-  open(namespace: number, wanted: readonly WantedSocket[]): Promise<OpenResult> {
+  open(namespaceFd: number, wanted: readonly WantedSocket[]): Promise<OpenResult> {
     const request = ++this.#lastId
     return new Promise((resolve) => {
       this.#requests.set(request, resolve)
-      this.#post({ kind: 'open', request, namespace, wanted })
+      this.#post({ kind: 'open', request, namespaceFd, wanted })
     })
   }
 
-  yieldTo(namespace: number, sockets: readonly YieldingSocket[]): Promise<void> {
+  yieldTo(namespaceFd: number, sockets: readonly YieldingSocket[]): Promise<void> {
     const request = ++this.#lastId
     return new Promise((resolve) => {
       this.#yields.set(request, resolve)
-      this.#post({ kind: 'yield', request, namespace, sockets })
+      this.#post({ kind: 'yield', request, namespaceFd, sockets })
     })
   }
 

@@ -30,14 +30,14 @@ export type ToPodThread =
   | {
       readonly kind: 'open'
       readonly request: number
-      readonly namespace: number
+      readonly namespaceFd: number
       readonly wanted: readonly WantedSocket[]
     }
   /** The answer is `yielded` with the same number. */
   | {
       readonly kind: 'yield'
       readonly request: number
-      readonly namespace: number
+      readonly namespaceFd: number
       readonly sockets: readonly YieldingSocket[]
     }
   | { readonly kind: 'connect'; readonly channel: number; readonly path: string }
@@ -91,13 +91,13 @@ export async function runPodThread(data: PodThreadData): Promise<void> {
   const receive = (message: ToPodThread): void => {
     switch (message.kind) {
       case 'open': {
-        const { request, namespace, wanted } = message
-        const result = openInNamespace({ syscalls, descriptors, visitor }, namespace, wanted)
+        const { request, namespaceFd, wanted } = message
+        const result = openInNamespace({ syscalls, descriptors, visitor }, namespaceFd, wanted)
         post({ kind: 'opened', request, result })
         break
       }
       case 'yield':
-        yieldInNamespace({ syscalls, descriptors, visitor, options }, message.namespace, message.sockets)
+        yieldInNamespace({ syscalls, descriptors, visitor, options }, message.namespaceFd, message.sockets)
         post({ kind: 'yielded', request: message.request })
         break
       case 'connect':

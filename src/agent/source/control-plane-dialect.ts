@@ -6,7 +6,7 @@ import { TYPE_URLS } from '../../xds-client/discovery.ts'
 import { EnvoySink } from '../../xds-client/sinks/envoy-sink.ts'
 import { OnDemand } from '../../xds-client/sinks/on-demand.ts'
 import { ambientDecoders, envoyDecoders } from '../../xds-client/sinks/wire-decoders.ts'
-import { unmetByListener } from '../engine/listener-demands.ts'
+import { unmetByListener } from '../listener-demands.ts'
 
 import type { Discovery } from '../../proxy/route-source.ts'
 import type { Clock } from '../../core/clock.ts'

@@ -5,7 +5,7 @@
 import { errnoOf, errorMessage } from '../../core/errors.ts'
 import { decodeLocalFile } from '../../xds-client/local-file.ts'
 import { decodeAssignments, decodeBootstrap } from '../../xds-client/resources/bootstrap.ts'
-import { unmetByListener } from '../engine/listener-demands.ts'
+import { unmetByListener } from '../listener-demands.ts'
 import { formatProblem, parseConfigDocument } from './config-document.ts'
 
 import type { Problem } from '../../core/result.ts'

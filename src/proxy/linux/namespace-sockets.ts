@@ -3,7 +3,7 @@ import os from 'node:os'
 
 import { tryParseIp } from '../../core/address.ts'
 import { openListeningSocket } from './listening-socket.ts'
-import { inodesOn, listeningSockets } from './listening-sockets.ts'
+import { diagnosedListeners, inodesOn } from './listener-diag.ts'
 import { errnoName } from './syscalls.ts'
 
 import type { IpAddress } from '../../core/address.ts'
@@ -32,14 +32,14 @@ export type NamespaceSockets =
  */
 export function openInNamespace(
   deps: NamespaceSocketsDeps,
-  namespace: number,
+  namespaceFd: number,
   wanted: readonly WantedSocket[],
 ): NamespaceSockets {
   const { visitor, syscalls, interfaces = os.networkInterfaces } = deps
-  const value = visitor.visit({ fd: namespace }, () => {
+  const value = visitor.visit({ fd: namespaceFd }, () => {
     const addresses = addressesOf(interfaces())
     const families = new Set(addresses.map(({ family }) => family))
-    const others = listeningSockets(deps)
+    const others = diagnosedListeners(deps)
     const sockets = wanted.map((each): PodSocket => {
       const { address } = each.address
       if (!families.has(address.ip.family)) return { kind: 'absent' }
@@ -64,11 +64,11 @@ export function openInNamespace(
  */
 export function yieldInNamespace(
   deps: Omit<NamespaceSocketsDeps, 'interfaces'> & { readonly options: SocketOptions },
-  namespace: number,
+  namespaceFd: number,
   sockets: readonly YieldingSocket[],
 ): void {
-  deps.visitor.visit({ fd: namespace }, () => {
-    const listening = listeningSockets(deps)
+  deps.visitor.visit({ fd: namespaceFd }, () => {
+    const listening = diagnosedListeners(deps)
     for (const { fd, address, listenedBefore } of sockets) {
       const now = inodesOn(listening, address)
       const isLater = listenedBefore.some((inode) => now.includes(inode))

@@ -107,17 +107,17 @@ export class PodEntry {
   }
 
   get bound(): readonly BoundPodSocket[] {
-    return this.#sockets.flatMap((socket, place) =>
+    return this.#sockets.flatMap((socket, index) =>
       socket.kind === 'bound'
-        ? [{ place, fd: socket.fd, listener: this.#wanted[place]?.listener ?? '' }]
+        ? [{ index, fd: socket.fd, listener: this.#wanted[index]?.listener ?? '' }]
         : [],
     )
   }
 
   /** The bound sockets as they are when another agent is to get their connections. */
   get yielding(): readonly YieldingSocket[] {
-    return this.#sockets.flatMap((socket, place) => {
-      const address = this.#wanted[place]?.address.address
+    return this.#sockets.flatMap((socket, index) => {
+      const address = this.#wanted[index]?.address.address
       return socket.kind === 'bound' && address !== undefined ? [{ ...socket, address }] : []
     })
   }
@@ -127,10 +127,10 @@ export class PodEntry {
       pod: this.#pod,
       state: this.#problem === '' ? 'up' : 'pending',
       problem: this.#problem,
-      listeners: this.#wanted.map(({ listener, address }, place) => ({
+      listeners: this.#wanted.map(({ listener, address }, index) => ({
         listener,
         family: address.address.ip.family,
-        ...describe(this.#sockets[place] ?? NOT_TRIED),
+        ...describe(this.#sockets[index] ?? NOT_TRIED),
       })),
     }
   }
@@ -153,18 +153,18 @@ export class PodEntry {
 
   /** Closes the listening sockets. Nobody may accept on them any more. */
   closeSockets(): void {
-    for (const { fd, place } of this.bound) {
-      this.#sockets[place] = { kind: 'failed', code: 'internal', message: 'closed' }
+    for (const { fd, index } of this.bound) {
+      this.#sockets[index] = { kind: 'failed', code: 'internal', message: 'closed' }
       this.#deps.opener.close(fd)
     }
   }
 
   async #open(): Promise<PodOutcome> {
     this.#timer?.cancel()
-    const missing = this.#sockets.flatMap(({ kind }, place) => (kind === 'bound' ? [] : [place]))
+    const missing = this.#sockets.flatMap(({ kind }, index) => (kind === 'bound' ? [] : [index]))
     const result = await this.#deps.opener.open(
       this.namespace.fd,
-      missing.flatMap((place) => this.#wanted[place] ?? []),
+      missing.flatMap((index) => this.#wanted[index] ?? []),
     )
     if (this.#isClosed) {
       if (result.ok) for (const socket of result.value.sockets) this.#discard(socket)
@@ -172,10 +172,10 @@ export class PodEntry {
     }
     if (!result.ok) return this.#failed(result.problem)
     const { addresses, sockets } = result.value
-    for (const [index, socket] of sockets.entries()) {
-      const place = missing[index]
-      if (place === undefined) this.#discard(socket)
-      else this.#sockets[place] = socket
+    for (const [at, socket] of sockets.entries()) {
+      const index = missing[at]
+      if (index === undefined) this.#discard(socket)
+      else this.#sockets[index] = socket
     }
     const hasMoved =
       addresses.map(({ text }) => text).join() !== this.#pod.addresses.map(({ text }) => text).join()

@@ -3,9 +3,9 @@ import type { Listener } from '../../mesh/listener.ts'
 import type { CapturedPod } from '../../mesh/pod.ts'
 import type { NetworkNamespace } from '../transport.ts'
 
-/** A bound socket; `place` is its number among those of the pod. */
+/** A bound socket; `index` is its number among those of the pod. */
 export interface BoundPodSocket {
-  readonly place: number
+  readonly index: number
   readonly fd: number
   readonly listener: string
 }
@@ -25,12 +25,12 @@ export type PodMessage =
       readonly sockets: readonly BoundPodSocket[]
     }
   /** Ends everything of a pod; the answer is `pod-released`, then its descriptors may be closed. */
-  | { readonly kind: 'pod-gone'; readonly namespace: number }
+  | { readonly kind: 'pod-gone'; readonly namespaceId: number }
   /** Accept what is queued and then no more; the answer is `pod-released` without a namespace. */
   | { readonly kind: 'pods-unlisten' }
 
 /** From a worker: it has let go. */
 export interface PodReleased {
   readonly kind: 'pod-released'
-  readonly namespace?: number
+  readonly namespaceId?: number
 }

@@ -59,7 +59,7 @@ export class PodSet {
   readonly #entries = new Map<string, PodEntry>()
   /** Who waits for a worker's answer about a pod, or about all of them. */
   readonly #releases = new Set<Release>()
-  #lastNamespace = 0
+  #lastNamespaceId = 0
   #started = 0
   #stopped = 0
   #isDraining = false
@@ -86,11 +86,11 @@ export class PodSet {
    * Serves a pod from now on. Takes the descriptor over, whatever the outcome. Resolves when the pod's listeners are open, or
    * with what kept them from it; then it is tried again for a while. Never rejects.
    */
-  async add(pod: Pod, namespace: number): Promise<PodOutcome> {
+  async add(pod: Pod, namespaceFd: number): Promise<PodOutcome> {
     const { opener } = this.#deps
-    const kind = opener.identify(namespace)
+    const kind = opener.identify(namespaceFd)
     const refuse = (problem: string): PodOutcome => {
-      opener.close(namespace)
+      opener.close(namespaceFd)
       return { ok: false, problem }
     }
     if (!kind.isNamespace) return refuse(`its descriptor is of ${kind.what}, not of a network namespace`)
@@ -98,12 +98,12 @@ export class PodSet {
     const { identity } = kind
     const before = this.#entries.get(pod.uid)
     if (before?.identity === identity) {
-      opener.close(namespace)
+      opener.close(namespaceFd)
       return before.status.state === 'up' ? { ok: true } : before.open()
     }
     const entry: PodEntry = new PodEntry(
       this.#deps,
-      { pod, namespace: { id: ++this.#lastNamespace, fd: namespace }, identity, wanted: this.#wanted },
+      { pod, namespace: { id: ++this.#lastNamespaceId, fd: namespaceFd }, identity, wanted: this.#wanted },
       {
         changed: (bound) => {
           this.#tell(entry, bound)
@@ -166,8 +166,8 @@ export class PodSet {
   }
 
   /** A worker has let go of a pod by its network namespace, or of all listening sockets without one. */
-  released(worker: number, namespace: number | undefined): void {
-    for (const release of [...this.#releases]) if (release.namespace === namespace) release.from(worker)
+  released(worker: number, namespaceId: number | undefined): void {
+    for (const release of [...this.#releases]) if (release.namespaceId === namespaceId) release.from(worker)
   }
 
   workerDied(worker: number): void {
@@ -208,7 +208,7 @@ export class PodSet {
     const { pod, namespace } = entry
     this.#stopped++
     await entry.stop()
-    await this.#askToRelease({ kind: 'pod-gone', namespace: namespace.id })
+    await this.#askToRelease({ kind: 'pod-gone', namespaceId: namespace.id })
     entry.closeSockets()
     this.#deps.opener.close(namespace.fd)
     if (!this.#entries.has(pod.uid)) this.#deps.forget(pod.uid)
@@ -225,9 +225,9 @@ export class PodSet {
   /** Resolves when every live worker has answered, or had its time. */
   #askToRelease(message: Extract<PodMessage, { kind: 'pod-gone' | 'pods-unlisten' }>): Promise<void> {
     const { live, post, clock } = this.#deps
-    const namespace = message.kind === 'pod-gone' ? message.namespace : undefined
+    const namespaceId = message.kind === 'pod-gone' ? message.namespaceId : undefined
     return new Promise((resolve) => {
-      const release = new Release(namespace, live(), () => {
+      const release = new Release(namespaceId, live(), () => {
         deadline.cancel()
         this.#releases.delete(release)
         resolve()
@@ -244,12 +244,12 @@ export class PodSet {
 
 /** The workers whose answer is waited for. */
 class Release {
-  readonly namespace: number | undefined
+  readonly namespaceId: number | undefined
   readonly #waiting: Set<number>
   readonly #done: () => void
 
-  constructor(namespace: number | undefined, workers: readonly number[], done: () => void) {
-    this.namespace = namespace
+  constructor(namespaceId: number | undefined, workers: readonly number[], done: () => void) {
+    this.namespaceId = namespaceId
     this.#waiting = new Set(workers)
     this.#done = done
   }

@@ -48,7 +48,7 @@ export interface PodSocketOpener {
   identify(fd: number): DescriptorKind
   /** Resolves with what was found, or with what kept it from looking. Never rejects. */
   open(
-    namespace: number,
+    namespaceFd: number,
     wanted: readonly WantedSocket[],
   ): Promise<
     { readonly ok: true; readonly value: OpenedNamespace } | { readonly ok: false; readonly problem: string }
@@ -57,6 +57,6 @@ export interface PodSocketOpener {
    * Lets new connections go to the sockets that another agent has opened beside these, earlier or later, where there are any.
    * Resolves when that is so. Never rejects.
    */
-  yieldTo(namespace: number, sockets: readonly YieldingSocket[]): Promise<void>
+  yieldTo(namespaceFd: number, sockets: readonly YieldingSocket[]): Promise<void>
   close(fd: number): void
 }

@@ -34,7 +34,6 @@ import type { EndpointReadings, Proxy } from '../proxy.ts'
 import type { ProxyTotals } from '../proxy-totals.ts'
 import type { RecordMessage, RecordRequest } from '../record-batch.ts'
 import type { Discovery } from '../route-source.ts'
-import type { Transport } from '../transport.ts'
 import type { CrossingConnection, FromWorker, WorkerInit } from './messages.ts'
 import type { CrossingFacts } from './plan-messages.ts'
 import type { OpenSockets } from './shared-sockets.ts'
@@ -47,7 +46,6 @@ const IDS_PER_LIFE = 2 ** 32
 
 /** What the platform does for the pool. */
 export interface WorkerPlatform {
-  readonly engine: Pick<Transport, 'engine' | 'capabilities'>
   spawn(init: WorkerInit, events: WorkerThreadEvents): WorkerThread
   readonly sockets: OpenSockets
   /** Opens sockets in the network namespaces of pods; absent where pods are not captured there. */
@@ -142,7 +140,6 @@ export class PooledProxy implements Proxy {
     this.#listeners = new ListenerSet(
       {
         ...deps,
-        engine: deps.platform.engine,
         ledger: deps.totals.listeners,
         listen: (listener, address, listenOptions) => this.#sockets.listen(listener, address, listenOptions),
         boundChanged: (bound) => {
@@ -317,7 +314,7 @@ export class PooledProxy implements Proxy {
         this.#sockets.unlistened(worker, message.socket)
         break
       case 'pod-released':
-        this.pods?.released(worker, message.namespace)
+        this.pods?.released(worker, message.namespaceId)
         break
       case 'records':
       case 'records-flushed':

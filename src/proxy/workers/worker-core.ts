@@ -171,9 +171,9 @@ export class WorkerCore {
         this.#pods.update(message)
         break
       case 'pod-gone':
-        this.#pods.remove(message.namespace)
-        this.#connections.closeIn(message.namespace, 'pod_removed')
-        this.#deps.post({ kind: 'pod-released', namespace: message.namespace })
+        this.#pods.remove(message.namespaceId)
+        this.#connections.closeIn(message.namespaceId, 'pod_removed')
+        this.#deps.post({ kind: 'pod-released', namespaceId: message.namespaceId })
         break
       case 'pods-unlisten':
         this.#pods.stopAccepting()

@@ -26,7 +26,7 @@ type PodUpdate = Extract<PodMessage, { kind: 'pod' }>
 
 interface HeldPod {
   place: PodPlace
-  /** By the number of the socket. */
+  /** By the index of the socket. */
   readonly acceptors: Map<number, Stoppable>
 }
 
@@ -34,7 +34,7 @@ export class WorkerPods {
   readonly #deps: WorkerPodsDeps
   readonly #listeners = new Map<string, Listener>()
   readonly #ports = new Set<number>()
-  /** By the number of the network namespace: a pod that came back is another one there. */
+  /** By the id of the network namespace: a pod that came back is another one there. */
   readonly #pods = new Map<number, HeldPod>()
 
   constructor(deps: WorkerPodsDeps) {
@@ -57,15 +57,15 @@ export class WorkerPods {
       this.#pods.set(namespace.id, held)
     }
     held.place = { pod, namespace }
-    for (const { place, fd, listener } of sockets) {
-      if (!held.acceptors.has(place)) held.acceptors.set(place, this.#acceptOn(held, fd, listener))
+    for (const { index, fd, listener } of sockets) {
+      if (!held.acceptors.has(index)) held.acceptors.set(index, this.#acceptOn(held, fd, listener))
     }
   }
 
   /** A pod is gone. What its sockets have queued is left to be reset. */
-  remove(namespace: number): void {
-    const held = this.#pods.get(namespace)
-    this.#pods.delete(namespace)
+  remove(namespaceId: number): void {
+    const held = this.#pods.get(namespaceId)
+    this.#pods.delete(namespaceId)
     for (const acceptor of held?.acceptors.values() ?? []) acceptor.stop('leave')
   }
 

@@ -60,7 +60,7 @@ async function start(t: Test) {
     {
       table,
       owner: POD_THREAD,
-      threadUrl: new URL('../../../src/agent/engine/pod-worker.js', import.meta.url),
+      threadUrl: new URL('../../../src/agent/engine/pod-thread-entry.js', import.meta.url),
     },
   )
   const before = openCount()

@@ -99,7 +99,7 @@ t.test(
     )
     t.strictSame(changes, [entry.bound], 'workers are told once')
     t.strictSame(
-      entry.bound.map(({ place, listener }) => `${place} ${listener}`),
+      entry.bound.map(({ index, listener }) => `${index} ${listener}`),
       ['0 outbound', '1 outbound', '2 inbound', '3 inbound'],
     )
     t.equal(clock.pendingTimers, 0)

@@ -12,7 +12,7 @@ import { FakeClock } from '../../fixtures/fake-clock.ts'
 import { whyNoLinuxEngine } from '../../fixtures/linux-engine.ts'
 import { LOOPBACK, freePort, skipUnlessDualStack } from '../../fixtures/loopback.ts'
 import { dualStackMesh } from '../../fixtures/mesh-builder.ts'
-import { openDescriptors, startPool } from '../../fixtures/pool-lab.ts'
+import { countOpenDescriptors, startPool } from '../../fixtures/pool-lab.ts'
 import { connectTcp, echo, exchange, greet, listenTcp } from '../../fixtures/tcp-servers.ts'
 
 import type { Socket } from 'node:net'
@@ -149,7 +149,7 @@ t.test('a worker that dies loses its connections only, and is replaced', { skip 
   const server = await listenTcp('127.0.0.1', echo, port)
   t.teardown(() => server.close())
   const lab = await startPool(t, dualStackMesh(port, { maxConnections: 100 }))
-  const before = openDescriptors()
+  const before = countOpenDescriptors()
   const clients = await hold(t, lab, 20)
   const target = { host: '127.0.0.1', port: lab.portOf('front', 'ipv4') }
   const lost = (await lab.proxy.connections()).filter(({ id }) => lifeOf(id) === 0).length
@@ -177,7 +177,10 @@ t.test('a worker that dies loses its connections only, and is replaced', { skip 
   await eventually('all have ended', () => lab.proxy.connectionCount === 0)
   await eventually('nobody has a socket', () => server.sockets.size === 0)
   // The pipes that a worker keeps for later transfers, and nothing else, may have come or gone.
-  await eventually('the descriptors are those of before', () => Math.abs(openDescriptors() - before) <= 4)
+  await eventually(
+    'the descriptors are those of before',
+    () => Math.abs(countOpenDescriptors() - before) <= 4,
+  )
 })
 
 t.test('a worker that dies at once is started again and again, later each time', async (t) => {

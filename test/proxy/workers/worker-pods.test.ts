@@ -26,8 +26,8 @@ const POD: CapturedPod = {
   addresses: [parseIp('10.244.0.2')],
 }
 const SOCKETS: readonly BoundPodSocket[] = [
-  { place: 0, fd: 10, listener: 'outbound' },
-  { place: 2, fd: 12, listener: 'inbound' },
+  { index: 0, fd: 10, listener: 'outbound' },
+  { index: 2, fd: 12, listener: 'inbound' },
 ]
 const NAMESPACE = { id: 1, fd: 9 }
 const SOCKET: TransportSocket = {
@@ -78,7 +78,7 @@ t.test(
     pods.update({ kind: 'pod', pod: POD, namespace: NAMESPACE, sockets: SOCKETS })
     calls()
     const moved = { ...POD, addresses: [parseIp('fd00::2')] }
-    const added = { place: 1, fd: 11, listener: 'outbound' }
+    const added = { index: 1, fd: 11, listener: 'outbound' }
     pods.update({ kind: 'pod', pod: moved, namespace: NAMESPACE, sockets: [...SOCKETS, added] })
     t.strictSame(calls(), ['begin 11'])
     events.get(10)?.accepted(SOCKET)
@@ -142,7 +142,7 @@ t.test('a socket of a listener that it was never sent is a defect', async (t) =>
       kind: 'pod',
       pod: POD,
       namespace: NAMESPACE,
-      sockets: [{ place: 0, fd: 10, listener: 'hbone' }],
+      sockets: [{ index: 0, fd: 10, listener: 'hbone' }],
     })
   }, TypeError)
 })

@@ -1,6 +1,6 @@
 /** Settings that ask more of the engine than any engine can do everywhere: refused by name where it cannot. */
-import type { Capability, TransportCapabilities } from '../../proxy/transport.ts'
-import type { Settings } from '../settings/settings.ts'
+import type { Capability, TransportCapabilities } from '../proxy/transport.ts'
+import type { Settings } from './settings/settings.ts'
 
 /** ztunnel's mark, which Istio's redirection rules let pass. */
 const DEFAULT_AMBIENT_MARK = 1_337

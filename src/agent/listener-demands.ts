@@ -1,7 +1,7 @@
 /** What a listener asks for and the engine cannot do: refused by name instead of half done. */
-import type { Problem } from '../../core/result.ts'
-import type { Listener } from '../../mesh/listener.ts'
-import type { TransportCapabilities } from '../../proxy/transport.ts'
+import type { Problem } from '../core/result.ts'
+import type { Listener } from '../mesh/listener.ts'
+import type { TransportCapabilities } from '../proxy/transport.ts'
 
 /** One problem for each, with the path of the field in envoy.config.listener.v3.Listener. */
 export function unmetByListener(listener: Listener, capabilities: TransportCapabilities): readonly Problem[] {

@@ -1,11 +1,11 @@
 import t from 'tap'
 
-import { captureListeners } from '../../../src/agent/engine/capture-listeners.ts'
-import { readSettings } from '../../../src/agent/settings/settings.ts'
-import { formatSocketAddress } from '../../../src/core/address.ts'
+import { captureListeners } from '../../src/agent/capture-listeners.ts'
+import { readSettings } from '../../src/agent/settings/settings.ts'
+import { formatSocketAddress } from '../../src/core/address.ts'
 
-import type { Listener } from '../../../src/mesh/listener.ts'
-import type { Capability } from '../../../src/proxy/transport.ts'
+import type { Listener } from '../../src/mesh/listener.ts'
+import type { Capability } from '../../src/proxy/transport.ts'
 
 const MAY: Capability = { isAvailable: true }
 const MAY_NOT: Capability = { isAvailable: false, reason: 'not here' }

@@ -1,10 +1,10 @@
 /** What the ambient dialect listens on: redirected connections out of and into pods, and what is reserved beside them. */
-import { parseIp } from '../../core/address.ts'
-import { HBONE_PORT } from '../../mesh/workload.ts'
+import { parseIp } from '../core/address.ts'
+import { HBONE_PORT } from '../mesh/workload.ts'
 
-import type { ListenerAddress, Listener } from '../../mesh/listener.ts'
-import type { TransportCapabilities } from '../../proxy/transport.ts'
-import type { Settings } from '../settings/settings.ts'
+import type { ListenerAddress, Listener } from '../mesh/listener.ts'
+import type { TransportCapabilities } from '../proxy/transport.ts'
+import type { Settings } from './settings/settings.ts'
 
 /**
  * The listeners of the agent's own network namespace, or with `podCapture` those of every captured pod, which are not bound

@@ -1,10 +1,10 @@
 import t from 'tap'
 
-import { packetMarkOf, unmetDemands } from '../../../src/agent/engine/engine-demands.ts'
-import { readSettings } from '../../../src/agent/settings/settings.ts'
+import { packetMarkOf, unmetDemands } from '../../src/agent/engine-demands.ts'
+import { readSettings } from '../../src/agent/settings/settings.ts'
 
-import type { Settings } from '../../../src/agent/settings/settings.ts'
-import type { TransportCapabilities } from '../../../src/proxy/transport.ts'
+import type { Settings } from '../../src/agent/settings/settings.ts'
+import type { TransportCapabilities } from '../../src/proxy/transport.ts'
 
 const YES = { isAvailable: true } as const
 const NO = { isAvailable: false, reason: 'not here' } as const

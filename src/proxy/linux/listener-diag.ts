@@ -21,13 +21,13 @@ import type { Family } from '../../core/family.ts'
 import type { DescriptorTable } from './descriptor-table.ts'
 import type { Syscalls } from './syscalls.ts'
 
-export interface ListeningSocket {
+export interface DiagnosedListener {
   readonly family: Family
   readonly port: number
   readonly inode: number
 }
 
-export interface ListeningSocketsDeps {
+export interface ListenerDiagDeps {
   readonly syscalls: Syscalls
   readonly descriptors: DescriptorTable
 }
@@ -50,10 +50,10 @@ const SOCKET = { port: 20, inode: 84, bytes: 88 } as const
 const BUFFER_BYTES = 8_192
 
 /** Those of TCP, of both families; none where the kernel does not tell (CONFIG_INET_DIAG). */
-export function listeningSockets({
+export function diagnosedListeners({
   syscalls,
   descriptors,
-}: ListeningSocketsDeps): readonly ListeningSocket[] {
+}: ListenerDiagDeps): readonly DiagnosedListener[] {
   const fd = descriptors.opened(
     syscalls.socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_SOCK_DIAG),
   )
@@ -68,7 +68,7 @@ export function listeningSockets({
 
 /** The inodes of those on the port of an address, in its family. */
 export function inodesOn(
-  sockets: readonly ListeningSocket[],
+  sockets: readonly DiagnosedListener[],
   { ip, port }: SocketAddress,
 ): readonly number[] {
   return sockets
@@ -79,10 +79,10 @@ export function inodesOn(
 function ask(
   { syscalls, fd, buffer }: { readonly syscalls: Syscalls; readonly fd: number; readonly buffer: Buffer },
   family: Family,
-): readonly ListeningSocket[] {
+): readonly DiagnosedListener[] {
   const request = requestFor(family)
   if (syscalls.send(fd, syscalls.addressOf(request), request.length, SEND_FLAGS) < 0) return []
-  const found: ListeningSocket[] = []
+  const found: DiagnosedListener[] = []
   const address = syscalls.addressOf(buffer)
   // The kernel has the answer ready: nothing is waited for.
   for (;;) {
@@ -103,7 +103,7 @@ function requestFor(family: Family): Buffer {
 }
 
 /** Adds what an answer has; false: it was the last one, or an error. */
-function readSockets(answer: Buffer, family: Family, found: ListeningSocket[]): boolean {
+function readSockets(answer: Buffer, family: Family, found: DiagnosedListener[]): boolean {
   for (let at = 0; at + HEADER.bytes <= answer.length;) {
     const length = answer.readUInt32LE(at)
     if (answer.readUInt16LE(at + HEADER.type) !== BY_FAMILY || length < SOCKET.bytes) return false
