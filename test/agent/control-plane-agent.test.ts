@@ -57,7 +57,7 @@ async function startLab(
     get: async (port, path) => {
       const answer = await fetch(`http://127.0.0.1:${ports[port]}${path}`, {
         headers: { connection: 'close' },
-        signal: AbortSignal.timeout(2_000),
+        signal: AbortSignal.timeout(20_000),
       })
       return answer.text()
     },

@@ -24,7 +24,7 @@ if (missing !== undefined) {
 } else {
   t.test('one command measures without and with the proxy in both families, and cleans up', async (t) => {
     const folder = t.testdir()
-    const options = ['--rounds', '1', '--seconds', '0.1', '--peers', 'none', '--only', 'requests,transfer']
+    const options = ['--rounds', '1', '--seconds', '0.5', '--peers', 'none', '--only', 'requests,transfer']
     const place = ['--transfer-mib', '2', '--out', folder, '--name', 'smoke']
     const child = run(process.execPath, [BENCH_PATH, ...options, ...place])
     const { stdout } = await child
@@ -57,7 +57,7 @@ if (missing !== undefined) {
   t.test('a window counts only when the bytes took the way that was asked for', async (t) => {
     const lab = await Lab.start()
     t.teardown(() => lab.close())
-    const plan = { load: 'requests', service: 'echo', family: 'ipv6', count: 2, seconds: 0.1 } as const
+    const plan = { load: 'requests', service: 'echo', family: 'ipv6', count: 2, seconds: 0.5 } as const
     const result = await measureWindow(lab, { ...plan, proxy: undefined })
     t.ok(result.completed > 0)
     const least = { uploadBytes: 1, downloadBytes: 1 }

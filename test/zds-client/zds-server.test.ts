@@ -58,7 +58,7 @@ t.test('sends an added pod to the newest connection and a deletion to all', { sk
   t.match(await newest.answerNext(), { kind: 'add', pod: pod('a'), inodes: [statSync(NETNS).ino] })
   const { tookMs, ...answer } = await added
   t.strictSame(answer, { outcome: 'ack', error: '' })
-  t.ok(tookMs > 0 && tookMs < 1_000, `${tookMs} ms`)
+  t.ok(tookMs > 0 && tookMs < 5_000, `${tookMs} ms`)
 
   const deleted = server.deleteFromEach('uid-of-a')
   t.match(await old.answerNext('no such pod'), { kind: 'delete', uid: 'uid-of-a' })
@@ -70,12 +70,12 @@ t.test('sends an added pod to the newest connection and a deletion to all', { sk
 })
 
 t.test('sends one message at a time, the next when the answer is there or too late', { skip }, async (t) => {
-  const server = await start(t, [], 500)
+  const server = await start(t, [], 3_000)
   const { client } = await MinimalZdsClient.open(t, server.path)
   const answers = [server.add(pod('a'), NETNS), server.add(pod('b'), NETNS)]
   t.match(await client.next(), { pod: pod('a') })
   t.ok(await client.hasQuiet(), 'nothing comes before the answer')
-  t.match(await answers[0], { outcome: 'timeout', error: 'no answer within 500 ms' })
+  t.match(await answers[0], { outcome: 'timeout', error: 'no answer within 3000 ms' })
   t.match(await client.next(), { pod: pod('b') })
   client.close()
   t.match(await answers[1], { outcome: 'closed', error: 'the client closed it' })

@@ -42,12 +42,13 @@ export async function runDemo(context: CommandContext, flags: Flags): Promise<nu
     if (missing.length > 0) context.stdout(`this machine has no ${missing.join()}: its lines are left out\n`)
     const unexpected = rows.filter(({ isAsExpected }) => !isAsExpected).length
     if (flags['once'] === true) return unexpected === 0 ? 0 : 1
-    context.stdout(`metrics: http://127.0.0.1:${settings.ports.metrics}/metrics; Ctrl-C ends the demo\n`)
-    await new Promise<void>((resolve) => {
+    const isStopped = new Promise<void>((resolve) => {
       context.onStopRequest(() => {
         resolve()
       })
     })
+    context.stdout(`metrics: http://127.0.0.1:${settings.ports.metrics}/metrics; Ctrl-C ends the demo\n`)
+    await isStopped
     return unexpected === 0 ? 0 : 1
   } finally {
     await app.close()

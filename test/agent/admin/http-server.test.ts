@@ -119,9 +119,8 @@ t.test(
   { skip },
   async (t) => {
     const blocker = net.createServer()
-    await new Promise<void>((resolve) => blocker.listen({ host: '::1', port: 0, ipv6Only: true }, resolve))
-    const taken = blocker.address()
-    const port = taken !== null && typeof taken === 'object' ? taken.port : 0
+    const port = await freePort()
+    await new Promise<void>((resolve) => blocker.listen({ host: '::1', port, ipv6Only: true }, resolve))
     const clock = new FakeClock()
     const server = await start(t, { port }, clock)
     const [ipv4, ipv6] = server.statuses

@@ -34,7 +34,7 @@ t.test('waits no longer than until the next timer, and calls it', { skip }, asyn
   })
   while (firedAtMs === 0) reactor.turn(10_000)
   t.ok(firedAtMs - startMs >= 20, `not before its time, after ${firedAtMs - startMs} ms`)
-  t.ok(firedAtMs - startMs < 1_000, `and not when the wait is over, after ${firedAtMs - startMs} ms`)
+  t.ok(firedAtMs - startMs < 9_000, `and not when the wait is over, after ${firedAtMs - startMs} ms`)
 })
 
 t.test(
