@@ -15,9 +15,6 @@ export interface TwinstackOptions {
   readonly profileFolder?: string
 }
 
-/** Another checkout that has been built, for comparison. */
-export const BASELINE_NAME = 'baseline'
-
 /** The agent of this build. */
 export function twinstackProgram(options: TwinstackOptions): ProxyProgram {
   const { engine } = options
@@ -28,11 +25,11 @@ export function twinstackProgram(options: TwinstackOptions): ProxyProgram {
   })
 }
 
-/** The agent of the build under `root`. */
+/** The agent of another checkout that has been built under `root`, for comparison. */
 export function baselineProgram(root: string, { engine }: Pick<TwinstackOptions, 'engine'>): ProxyProgram {
   return agentProgram(root, {
     engine,
-    name: BASELINE_NAME,
+    name: 'baseline',
     description: `twinstack of ${root}, engine ${engine}`,
   })
 }

@@ -7,7 +7,7 @@
 import protobuf from 'protobufjs/minimal.js'
 
 import { errorMessage, isWireError } from '../../core/errors.ts'
-import { ITEMS_PER_STEP, finishSteps } from '../slices.ts'
+import { ITEMS_PER_STEP } from '../slices.ts'
 import { writeMessage, writeNode, writeText } from './node-message.ts'
 import { LENGTH_DELIMITED, enterNested, tagOf } from '../reading/wire-message.ts'
 
@@ -107,12 +107,10 @@ function writeError(writer: protobuf.Writer, field: number, error: ErrorDetail |
   })
 }
 
-/** Reads a response. Bytes that are no such message are a problem that says where; linear in their number. */
-export function decodeResponse(mode: XdsMode, bytes: Uint8Array): Result<DiscoveryResponse> {
-  return finishSteps(decodeSteps(mode, bytes))
-}
-
-/** The same step by step, a hundred resources or so at a time. */
+/**
+ * Reads a response step by step, a hundred resources or so at a time. Bytes that are no such message are a problem that says
+ * where; linear in their number.
+ */
 export function* decodeSteps(mode: XdsMode, bytes: Uint8Array): Steps<Result<DiscoveryResponse>> {
   try {
     return { ok: true, value: yield* mode === 'delta' ? readDelta(bytes) : readSotw(bytes) }
