@@ -27,14 +27,7 @@ export class ClientRun {
 
   /** Starts a load; resolves when it is up. */
   static async start(commandLine: readonly [string, ...string[]]): Promise<ClientRun> {
-    const process = new LineProcess('client', commandLine)
-    try {
-      await process.next()
-    } catch (reason) {
-      await process.close()
-      throw reason
-    }
-    return new ClientRun(process)
+    return new ClientRun(await LineProcess.start('client', commandLine))
   }
 
   /** Reads the counts, and begins anew with latencies. */

@@ -46,6 +46,18 @@ export class LineProcess {
     })
   }
 
+  /** As the constructor; resolves when the program has said that it is ready. */
+  static async start(name: string, commandLine: readonly [string, ...string[]]): Promise<LineProcess> {
+    const process = new LineProcess(name, commandLine)
+    try {
+      await process.next()
+    } catch (reason) {
+      await process.close()
+      throw reason
+    }
+    return process
+  }
+
   /** The next line that nobody has asked for: that it is ready, or its result. */
   next(): Promise<unknown> {
     return new Promise((resolve, reject) => {

@@ -35,14 +35,7 @@ export class ServerProgram {
 
   /** Starts it; resolves when it listens everywhere. */
   static async start(commandLine: readonly [string, ...string[]]): Promise<ServerProgram> {
-    const process = new LineProcess('server', commandLine)
-    try {
-      await process.next()
-    } catch (reason) {
-      await process.close()
-      throw reason
-    }
-    return new ServerProgram(process)
+    return new ServerProgram(await LineProcess.start('server', commandLine))
   }
 
   async counts(): Promise<ServerCounts> {

@@ -60,16 +60,14 @@ async function withPair(lab: Lab, program: ProxyProgram, use: (pair: Pair) => Pr
   )
 }
 
-async function startScraper(lab: Lab, { name, metricsPort }: RunningProxy): Promise<LineProcess> {
+function startScraper(lab: Lab, { name, metricsPort }: RunningProxy): Promise<LineProcess> {
   if (metricsPort === undefined) throw new TypeError(`${name} has no metrics`)
   const url = `http://127.0.0.1:${metricsPort}/metrics`
   const script = path.join(import.meta.dirname, '../lab/scraper.js')
-  const scraper = new LineProcess(
+  return LineProcess.start(
     'scraper',
     lab.namespaces.within('node', process.execPath, [script, url, String(SCRAPE_INTERVAL_MS)]),
   )
-  await scraper.next()
-  return scraper
 }
 
 async function measureLoads(

@@ -13,7 +13,7 @@ import type { PodInNamespace } from '../../test/fixtures/zds-server-worker.ts'
 import type { Scope } from './scope.ts'
 
 /** As many as the node has cores where the figures of bench/README.md were taken: they grow with it. */
-export const WORKERS = 2
+const WORKERS = 2
 
 export class BareNode {
   readonly pods: BarePods

@@ -2,12 +2,12 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readdir } from 'node:fs/promises'
-import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-import { PACKAGE_ROOT } from '../../src/agent/version.ts'
 import { freePort } from '../../test/fixtures/loopback.ts'
+import { MAIN_PATH } from '../../test/fixtures/program.ts'
 import { readCpuSeconds, readRssBytes } from '../lab/process-usage.ts'
+import { agentEnvironment } from '../proxies/agent-environment.ts'
 
 import type { ChildProcessByStdio } from 'node:child_process'
 import type { Readable } from 'node:stream'
@@ -30,9 +30,6 @@ export interface Holdings {
   readonly threads: number
   readonly residentBytes: number
 }
-
-/** The agent of this build. */
-export const AGENT_PATH = path.join(PACKAGE_ROOT, 'dist', 'src', 'agent', 'main.js')
 
 const READY_LIMIT_MS = 120_000
 const POLL_INTERVAL_MS = 10
@@ -60,8 +57,8 @@ export class CapturedAgent {
   /** Starts the program; the end of the scope kills it. It is not ready yet. */
   static async start(scope: Scope, options: CapturedAgentOptions): Promise<CapturedAgent> {
     const { meshPath, socketPath, node, workers, within } = options
-    const ports = [await freePort(), await freePort(), await freePort()] as const
-    const own = [AGENT_PATH, 'agent'] as const
+    const [adminPort, metricsPort, readinessPort] = [await freePort(), await freePort(), await freePort()]
+    const own = [MAIN_PATH, 'agent'] as const
     const [command, ...args] = within?.(process.execPath, own) ?? [process.execPath, ...own]
     const child = spawn(command, args, {
       env: {
@@ -70,17 +67,11 @@ export class CapturedAgent {
         INPOD_ENABLED: 'true',
         INPOD_UDS: socketPath,
         NODE_NAME: node,
-        TWINSTACK_ENGINE: 'linux',
-        TWINSTACK_WORKERS: String(workers),
-        TWINSTACK_ADMIN_PORT: String(ports[0]),
-        TWINSTACK_METRICS_PORT: String(ports[1]),
-        TWINSTACK_READINESS_PORT: String(ports[2]),
-        TWINSTACK_ACCESS_LOG: 'off',
-        TWINSTACK_LOG_LEVEL: 'error',
+        ...agentEnvironment({ workers, adminPort, metricsPort, readinessPort }),
       },
       stdio: ['ignore', 'ignore', 'pipe'],
     })
-    const agent = new CapturedAgent(child, ports[2])
+    const agent = new CapturedAgent(child, readinessPort)
     scope.teardown(() => agent.kill())
     return agent
   }

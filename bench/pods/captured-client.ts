@@ -7,6 +7,7 @@ import { IN_POD_RULES } from '../../test/fixtures/in-pod-rules.ts'
 import { podMeshText } from '../../test/fixtures/pod-mesh.ts'
 import { ZdsServer } from '../../test/fixtures/zds-server.ts'
 import { CapturedAgent } from './captured-agent.ts'
+import { servedSnapshot } from './served-snapshot.ts'
 
 import type { Pod } from '../../src/mesh/pod.ts'
 import type { Lab } from '../lab/lab.ts'
@@ -59,9 +60,7 @@ export class CapturedClient implements MeasuredProxy {
       workers,
       within: (command, args) => namespaces.within('node', command, args),
     })
-    const { exchanges } = await server.opened()
-    const refused = exchanges.find(({ error }) => error !== '')
-    if (refused !== undefined) throw new Error(`${refused.message}: ${refused.error}`)
+    await servedSnapshot(server)
     return new CapturedClient(lab, agent)
   }
 

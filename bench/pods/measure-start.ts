@@ -1,4 +1,6 @@
 /** What it takes until an agent serves the pods of a full node, and what it then holds for each. */
+import { servedSnapshot } from './served-snapshot.ts'
+
 import type { BareNode } from './bare-node.ts'
 import type { Holdings } from './captured-agent.ts'
 import type { Reading } from './reading.ts'
@@ -36,9 +38,7 @@ async function start(scope: Scope, node: BareNode, count: number): Promise<Start
   const server = await node.startServer(scope, node.pods.slice(count))
   const agent = await node.startAgent(scope, server)
   const readyAtMs = await agent.ready()
-  const { openedAtMs = NaN, exchanges } = await server.opened()
-  const refused = exchanges.find(({ error }) => error !== '')
-  if (refused !== undefined) throw new Error(`${refused.message}: ${refused.error}`)
+  const { openedAtMs = NaN } = await servedSnapshot(server)
   return {
     readyMs: Math.max(readyAtMs, openedAtMs) - agent.startedAtMs,
     ...(await agent.holdings()),

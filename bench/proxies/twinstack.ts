@@ -4,6 +4,7 @@ import path from 'node:path'
 
 import { PACKAGE_ROOT, VERSION } from '../../src/agent/version.ts'
 import { captureAllAt } from '../lab/redirection.ts'
+import { agentEnvironment } from './agent-environment.ts'
 import { renderEnvoyBootstrap } from './envoy-bootstrap.ts'
 
 import type { ProxyProgram } from './proxy-program.ts'
@@ -15,9 +16,6 @@ export interface TwinstackOptions {
   readonly profileFolder?: string
 }
 
-/** Another checkout that has been built, for comparison. */
-export const BASELINE_NAME = 'baseline'
-
 /** The agent of this build. */
 export function twinstackProgram(options: TwinstackOptions): ProxyProgram {
   const { engine } = options
@@ -28,11 +26,11 @@ export function twinstackProgram(options: TwinstackOptions): ProxyProgram {
   })
 }
 
-/** The agent of the build under `root`. */
+/** The agent of another checkout that has been built under `root`, for comparison. */
 export function baselineProgram(root: string, { engine }: Pick<TwinstackOptions, 'engine'>): ProxyProgram {
   return agentProgram(root, {
     engine,
-    name: BASELINE_NAME,
+    name: 'baseline',
     description: `twinstack of ${root}, engine ${engine}`,
   })
 }
@@ -55,15 +53,14 @@ function agentProgram(
       return {
         command: process.execPath,
         args: [...profile, agentPath, 'agent', '-c', path.join(folder, 'mesh.json')],
-        env: {
-          TWINSTACK_ENGINE: engine,
-          TWINSTACK_WORKERS: String(workers),
-          TWINSTACK_ADMIN_PORT: String(firstPort + 2),
-          TWINSTACK_METRICS_PORT: String(metricsPort),
-          TWINSTACK_READINESS_PORT: String(firstPort + 3),
-          TWINSTACK_ACCESS_LOG: isObserved ? path.join(folder, 'access.log') : 'off',
-          TWINSTACK_LOG_LEVEL: 'error',
-        },
+        env: agentEnvironment({
+          engine,
+          workers,
+          adminPort: firstPort + 2,
+          metricsPort,
+          readinessPort: firstPort + 3,
+          ...(isObserved && { accessLog: path.join(folder, 'access.log') }),
+        }),
         files: { 'mesh.json': renderEnvoyBootstrap({ capturePort: firstPort, staticServices }) },
         capturePorts: captureAllAt(firstPort),
         metricsPort,

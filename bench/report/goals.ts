@@ -29,7 +29,7 @@ const vsBest = { of: 'ratio to the best peer' } as const
 const itself = { of: 'figure' } as const
 
 /** Every goal. With metrics and access log on, nothing may lose more than 7 %. */
-export const GOALS: readonly Goal[] = [
+const GOALS: readonly Goal[] = [
   { rowId: 'upload', ...vsBest, min: 1.15 },
   { rowId: 'download', ...vsBest, min: 1.15 },
   { rowId: 'upload-cpu', ...vsBest, max: 0.8 },

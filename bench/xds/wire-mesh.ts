@@ -8,12 +8,15 @@ import type { SentResource } from '../../test/fixtures/discovery-codec.ts'
 import type { NetworkAddress, Service, Workload } from '../../src/mesh/workload.ts'
 import type { ModelMesh } from './model-mesh.ts'
 
+/** A resource with its bytes. */
+export type WireResource = SentResource & { readonly value: Uint8Array }
+
 const DELIMITED = 2
 const VARINT = 0
 const WORKLOAD_TYPES: readonly Workload['workloadType'][] = ['deployment', 'cronjob', 'pod', 'job']
 
 /** Every workload and service of the mesh. */
-export function encodeMesh(model: ModelMesh, workloads: number): readonly SentResource[] {
+export function encodeMesh(model: ModelMesh, workloads: number): readonly WireResource[] {
   return model
     .slice(0, workloads)
     .flatMap((update) =>
@@ -26,7 +29,7 @@ export function encodeMesh(model: ModelMesh, workloads: number): readonly SentRe
 }
 
 /** An Address that is a workload. Its version is a hash of its content, as since Istio 1.31. */
-export function encodeWorkload(workload: Workload): SentResource {
+export function encodeWorkload(workload: Workload): WireResource {
   return resource(workload.uid, (writer) => {
     nested(writer, 1, () => {
       writeWorkload(writer, workload)
@@ -34,7 +37,7 @@ export function encodeWorkload(workload: Workload): SentResource {
   })
 }
 
-function encodeService(service: Service): SentResource {
+function encodeService(service: Service): WireResource {
   return resource(serviceKey(service), (writer) => {
     nested(writer, 2, () => {
       writeService(writer, service)
@@ -42,7 +45,7 @@ function encodeService(service: Service): SentResource {
   })
 }
 
-function resource(name: string, write: (writer: protobuf.Writer) => void): SentResource {
+function resource(name: string, write: (writer: protobuf.Writer) => void): WireResource {
   const writer = protobuf.Writer.create()
   write(writer)
   const value = writer.finish()

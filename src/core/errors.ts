@@ -108,3 +108,8 @@ export function errnoOf(reason: unknown): string | undefined {
 export function errorMessage(reason: unknown): string {
   return reason instanceof Error ? reason.message : String(reason)
 }
+
+/** True for what protobufjs throws over bytes that are no message; anything else is a defect. */
+export function isWireError(reason: unknown): boolean {
+  return reason instanceof Error && (reason.name === 'Error' || reason.name === 'RangeError')
+}

@@ -15,3 +15,6 @@ export interface CapturedPod extends Pod {
   /** The addresses that its network namespace had when it was looked at last, without loopback's. */
   readonly addresses: readonly IpAddress[]
 }
+
+/** How it went to take a pod in; `problem` is a short sentence for the operator of istio-cni. */
+export type PodOutcome = { readonly ok: true } | { readonly ok: false; readonly problem: string }

@@ -24,16 +24,8 @@ export interface ReachedEndpoint {
 }
 
 /** Why the mesh refuses a connection. Each is a close reason too. */
-export const REJECT_REASONS = [
-  'no_route',
-  'no_cluster',
-  'no_endpoints',
-  'policy_denied',
-  'mtls_required',
-  'destination_is_proxy',
-] as const
-
-export type RejectReason = (typeof REJECT_REASONS)[number]
+export type RejectReason =
+  'no_route' | 'no_cluster' | 'no_endpoints' | 'policy_denied' | 'mtls_required' | 'destination_is_proxy'
 
 /** How a routed connection is to be treated, beside where it goes. */
 export interface ConnectionSettings {

@@ -140,12 +140,6 @@ export class FamilyHealth {
     return this.#failed[family].get(endpointId)?.untilMs ?? -Infinity
   }
 
-  /** Why the family is tried last; `undefined` while it is healthy. */
-  reasonOf({ endpointId, family }: FamilyKey, nowMs: number): FamilyFailure | undefined {
-    const entry = this.#failed[family].get(endpointId)
-    return entry !== undefined && nowMs < entry.untilMs ? entry.reason : undefined
-  }
-
   /** How many endpoints have this family unhealthy now. Costs a walk over all entries. */
   unhealthyCount(nowMs: number): Record<Family, number> {
     const count = { ipv4: 0, ipv6: 0 }
@@ -153,15 +147,6 @@ export class FamilyHealth {
       for (const entry of this.#failed[family].values()) if (nowMs < entry.untilMs) count[family]++
     }
     return count
-  }
-
-  /** Forgets every endpoint that is not in `endpointIds`. Costs a walk over all entries. */
-  retain(endpointIds: ReadonlySet<string>): void {
-    for (const family of FAMILIES) {
-      for (const endpointId of this.#failed[family].keys()) {
-        if (!endpointIds.has(endpointId)) this.succeeded({ endpointId, family })
-      }
-    }
   }
 
   #changed(endpointId: string): void {

@@ -150,13 +150,6 @@ export class UpstreamStates {
     for (const [name, { state }] of this.#states) yield [name, state]
   }
 
-  /** Drops every upstream that is not in `names` and has no connection. */
-  retain(names: ReadonlySet<string>): void {
-    for (const [name, { state }] of this.#states) {
-      if (!names.has(name) && state.active === 0) this.#states.delete(name)
-    }
-  }
-
   #sweep(): void {
     for (const [name, held] of this.#states) {
       if (!held.isUsed && held.state.active === 0) this.#states.delete(name)

@@ -3,10 +3,7 @@
  * last has resolved or has taken 4 s. Then the two overlap, and for one pod they still have to take effect in the order of
  * the calls: a pod that is removed, or not retained, while it is being taken in, is gone in the end.
  */
-import type { Pod } from '../mesh/pod.ts'
-
-/** How it went to take a pod in; `problem` is a short sentence for the operator of istio-cni. */
-export type PodOutcome = { readonly ok: true } | { readonly ok: false; readonly problem: string }
+import type { Pod, PodOutcome } from '../mesh/pod.ts'
 
 export interface PodSink {
   /**

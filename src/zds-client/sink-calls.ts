@@ -1,7 +1,8 @@
 /** Has the sink do what a message asks for, in the time that istio-cni gives an answer. */
 import type { Clock, Timer } from '../core/clock.ts'
 import type { LogFields, Logger } from '../core/logger.ts'
-import type { PodOutcome, PodSink } from './pod-sink.ts'
+import type { PodOutcome } from '../mesh/pod.ts'
+import type { PodSink } from './pod-sink.ts'
 import type { Task } from './zds-session.ts'
 import type { ZdsMessageResult } from './zds-status.ts'
 

@@ -8,7 +8,7 @@ import { isUtf8 } from 'node:buffer'
 
 import protobuf from 'protobufjs/minimal.js'
 
-import { errorMessage } from '../core/errors.ts'
+import { errorMessage, isWireError } from '../core/errors.ts'
 
 import type { Path, Problem } from '../core/result.ts'
 import type { Pod } from '../mesh/pod.ts'
@@ -202,11 +202,6 @@ function text(name: string, key: DraftText): WireField {
     draft[key] = Buffer.from(bytes).toString('utf8')
   }
   return { name, read }
-}
-
-/** True for what is thrown over bytes that are no message; anything else is a defect. */
-function isWireError(error: unknown): boolean {
-  return error instanceof Error && (error.name === 'Error' || error.name === 'RangeError')
 }
 
 function tagOf(number: number, wireType: number): number {

@@ -2,6 +2,7 @@
 import t from 'tap'
 
 import { reportFigures } from '../../bench/report/bounded-figure.ts'
+import { measureXdsDecode } from '../../bench/xds-decode.ts'
 import { measureXdsStream } from '../../bench/xds-stream.ts'
 import { whyNoLinuxEngine } from '../fixtures/linux-engine.ts'
 
@@ -24,6 +25,12 @@ t.test('a figure without a goal is shown and fails nothing', async (t) => {
   const report = reportFigures([{ title: 'peak', unit: 'MB', rounds: [300] }], 'a machine')
   t.strictSame(report.missed, [])
   t.match(report.text, /peak +\| MB +\| +\| 300 +\|  +\|/)
+})
+
+t.test('both readers of workloads are measured on the same bytes', async (t) => {
+  const figures = measureXdsDecode({ note: () => undefined, rounds: 2 }, 1_000)
+  t.equal(figures.length, 2)
+  for (const { title, rounds } of figures) t.ok(rounds.length === 2 && rounds.every((ms) => ms > 0), title)
 })
 
 const noLinuxEngine = await whyNoLinuxEngine()

@@ -1,7 +1,14 @@
 /** Codes of operational failures. */
 import t from 'tap'
 
-import { AgentError, ERROR_CODES, errnoOf, errorCodeOf, errorMessage } from '../../src/core/errors.ts'
+import {
+  AgentError,
+  ERROR_CODES,
+  errnoOf,
+  errorCodeOf,
+  errorMessage,
+  isWireError,
+} from '../../src/core/errors.ts'
 
 import type { ErrorCode } from '../../src/core/errors.ts'
 
@@ -44,6 +51,18 @@ t.test('makes something of whatever was thrown', (t) => {
   }
   t.equal(errorMessage('text'), 'text')
   t.equal(errorMessage(new Error('failed')), 'failed')
+  t.end()
+})
+
+t.test('tells bytes that are no message from a defect', (t) => {
+  for (const thrown of [new Error('invalid wire type'), new RangeError('index out of range')])
+    t.ok(isWireError(thrown), thrown.name)
+  for (const thrown of [
+    new TypeError('x is not a function'),
+    new AgentError({ code: 'internal', source: 'internal', message: 'x' }),
+    'text',
+  ])
+    t.notOk(isWireError(thrown), errorMessage(thrown))
   t.end()
 })
 

@@ -4,6 +4,7 @@ import { openSync } from 'node:fs'
 import path from 'node:path'
 
 import { eventually } from '../fixtures/eventually.ts'
+import { MAIN_PATH } from '../fixtures/program.ts'
 
 import type { ChildProcess } from 'node:child_process'
 
@@ -12,7 +13,6 @@ export type ProxyName = 'envoy' | 'twinstack'
 /** Both proxies have their admin endpoint here; it is what the files say, and twinstack's default. */
 const ADMIN_PORT = 15_000
 const READINESS_PORT = 15_021
-const MAIN_PATH = path.resolve(import.meta.dirname, '../../src/agent/main.js')
 const START_MS = 20_000
 
 export interface ProxyOptions {

@@ -115,19 +115,6 @@ t.test('an upstream keeps its state by name', async (t) => {
   t.equal(states.peek('echo'), state)
 })
 
-t.test('upstreams that were removed are dropped when their connections are gone', async (t) => {
-  const states = new UpstreamStates()
-  const state = states.of(upstreamOf([{ id: 'a' }], { name: 'busy' }))
-  state.connected('a')
-  states.of(upstreamOf([{ id: 'a' }], { name: 'idle' }))
-  states.of(upstreamOf([{ id: 'a' }], { name: 'kept' }))
-  states.retain(new Set(['kept']))
-  t.strictSame([states.peek('busy') === state, states.peek('idle'), states.size], [true, undefined, 2])
-  state.closed('a')
-  states.retain(new Set(['kept']))
-  t.equal(states.peek('busy'), undefined)
-})
-
 t.test('names that nobody uses any more do not pile up, and those in use stay', async (t) => {
   const states = new UpstreamStates()
   const busy = states.of(upstreamOf([{ id: 'a' }], { name: 'busy' }))

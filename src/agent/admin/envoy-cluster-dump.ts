@@ -8,7 +8,7 @@ import type { Endpoint } from '../../mesh/endpoint.ts'
 import type { MeshSnapshot } from '../../mesh/store.ts'
 import type { LoadBalancing, UpstreamSettings } from '../../mesh/upstream.ts'
 import type { EndpointReadings } from '../../proxy/proxy.ts'
-import type { Json } from './envoy-endpoint-dump.ts'
+import type { Json } from './json-forms.ts'
 
 /** What this node found out about endpoints. */
 const DISCOVERY_TYPES: Readonly<Record<ClusterDiscovery['kind'], string>> = {

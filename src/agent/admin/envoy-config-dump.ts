@@ -13,7 +13,7 @@ import { dumpStream } from './stream-dump.ts'
 
 import type { Cluster } from '../../mesh/cluster.ts'
 import type { MeshSnapshot } from '../../mesh/store.ts'
-import type { Json } from './envoy-endpoint-dump.ts'
+import type { Json } from './json-forms.ts'
 import type { BootstrapNode } from '../../xds-client/resources/bootstrap.ts'
 import type { Settings } from '../settings/settings.ts'
 import type { StreamView } from './stream-dump.ts'

@@ -2,9 +2,7 @@
 import type { SocketAddress } from '../../core/address.ts'
 import type { HostAddress } from '../../mesh/cluster.ts'
 import type { Endpoint, Locality } from '../../mesh/endpoint.ts'
-
-/** A message in proto3 JSON. */
-export type Json = Readonly<Record<string, unknown>>
+import type { Json } from './json-forms.ts'
 
 /** An endpoint whose addresses may still be host names. */
 export type DumpedEndpoint = Omit<Endpoint, 'addresses'> & { readonly hosts: readonly HostAddress[] }

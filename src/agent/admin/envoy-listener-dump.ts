@@ -3,7 +3,7 @@ import { dumpAddress, typed } from './envoy-endpoint-dump.ts'
 
 import type { Cidr } from '../../core/cidr.ts'
 import type { AccessLog, FilterChain, Listener, TcpProxy, TrafficDirection } from '../../mesh/listener.ts'
-import type { Json } from './envoy-endpoint-dump.ts'
+import type { Json } from './json-forms.ts'
 
 const DIRECTIONS: Readonly<Record<TrafficDirection, string>> = {
   inbound: 'INBOUND',

@@ -1,7 +1,6 @@
 /** The stream to the control plane as /config_dump shows it, in both dialects under the key `xds`. */
 import type { AdsStatus, TypeStatus } from '../../xds-client/stream/ads-status.ts'
-
-type Json = Readonly<Record<string, unknown>>
+import type { Json } from './json-forms.ts'
 
 /** A stream, and what of its resources has no effect here. */
 export interface StreamView {

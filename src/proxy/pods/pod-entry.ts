@@ -8,7 +8,7 @@ import { ABSENT_PROBE_MS, FAILED_BACKOFF } from '../listener-set.ts'
 import type { Clock, Timer } from '../../core/clock.ts'
 import type { Family } from '../../core/family.ts'
 import type { Random } from '../../core/random.ts'
-import type { CapturedPod, Pod } from '../../mesh/pod.ts'
+import type { CapturedPod, Pod, PodOutcome } from '../../mesh/pod.ts'
 import type { ListenerState } from '../listener-ledger.ts'
 import type { NetworkNamespace } from '../transport.ts'
 import type { BoundPodSocket } from './pod-messages.ts'
@@ -20,9 +20,6 @@ const ABSENT_BACKOFF = { initialMs: 1_000, maxMs: ABSENT_PROBE_MS } as const
 export const MAX_FAILED_TRIES = 12
 /** The same for a namespace without any address: that of a pod which was deleted on the way here (istio/istio#55794). */
 export const MAX_EMPTY_TRIES = 3
-
-/** How it went; `problem` is a short sentence. */
-export type PodOutcome = { readonly ok: true } | { readonly ok: false; readonly problem: string }
 
 /** A socket that every pod is to have. */
 export interface PodListenerSocket extends WantedSocket {

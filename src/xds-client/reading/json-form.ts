@@ -30,7 +30,7 @@ const NANOS_PER_SECOND = 1_000_000_000
 /**
  * The message up to the end of the reader. What the schema does not know is left out and told to the report.
  *
- * @throws {Error} over bytes that are no message (wire-message.ts's `isWireError`)
+ * @throws {Error} over bytes that are no message (`isWireError`)
  */
 export function jsonForm(reader: WireReader, typeName: string, context: FormContext): JsonMessage {
   const type = context.schema.messageType(typeName)

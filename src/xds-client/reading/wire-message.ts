@@ -6,11 +6,14 @@
  */
 import protobuf from 'protobufjs/minimal.js'
 
-import { errorMessage } from '../../core/errors.ts'
+import { errorMessage, isWireError } from '../../core/errors.ts'
 
 import type { Path, Problem, Result } from '../../core/result.ts'
 
 export type WireReader = protobuf.Reader
+
+/** The wire type of what has its length before it. */
+export const LENGTH_DELIMITED = 2
 
 /** How a field is read: what its wire type must be, and what it does to the draft of the message. */
 export interface WireField<Draft, Context> {
@@ -53,11 +56,6 @@ export function readerOf(value: Uint8Array): WireReader {
   return protobuf.Reader.create(bytes)
 }
 
-/** True for what the reader throws over bytes that are no message; anything else is a defect. */
-export function isWireError(error: unknown): boolean {
-  return error instanceof Error && (error.name === 'Error' || error.name === 'RangeError')
-}
-
 /** Makes the table of a message's fields, from each number to what reads it. */
 export function wireFields<Draft, Context>(
   byNumber: Readonly<Record<number, WireField<Draft, Context> | readonly WireField<Draft, Context>[]>>,
@@ -78,7 +76,7 @@ export function varint<Draft, Context>(read: WireField<Draft, Context>['read']):
 export function delimited<Draft, Context>(
   read: WireField<Draft, Context>['read'],
 ): WireField<Draft, Context> {
-  return { wireType: 2, read }
+  return { wireType: LENGTH_DELIMITED, read }
 }
 
 /** A repeated integer or enum: each as a field of its own, or all packed into one. */
@@ -163,6 +161,7 @@ function bufferOf(reader: WireReader): Buffer {
   return Buffer.isBuffer(reader.buf) ? reader.buf : Buffer.from(reader.buf)
 }
 
-function tagOf(number: number, wireType: number): number {
+/** What stands before a field. */
+export function tagOf(number: number, wireType: number): number {
   return (number << 3) | wireType
 }

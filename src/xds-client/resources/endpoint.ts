@@ -69,7 +69,7 @@ export function decodeEndpoint(
 }
 
 /** The address of an endpoint as text; equal texts are equal addresses. */
-export function formatHost(host: HostAddress): string {
+function formatHost(host: HostAddress): string {
   return host.kind === 'ip' ? formatSocketAddress(host.address) : `${host.hostname}:${host.port}`
 }
 

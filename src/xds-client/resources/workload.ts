@@ -132,7 +132,7 @@ export function decodeLocalWorkload(field: Field): Workload | undefined {
 }
 
 /** Reads a Locality; a part that is absent is empty. */
-export function readLocality(message: MessageReader | undefined): Locality {
+function readLocality(message: MessageReader | undefined): Locality {
   if (message === undefined) return { region: '', zone: '', subzone: '' }
   const locality = {
     region: takeText(message, 'region'),

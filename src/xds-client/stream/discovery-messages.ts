@@ -6,10 +6,10 @@
  */
 import protobuf from 'protobufjs/minimal.js'
 
-import { errorMessage } from '../../core/errors.ts'
-import { ITEMS_PER_STEP, finishSteps } from '../slices.ts'
-import { tag, writeMessage, writeNode, writeText } from './node-message.ts'
-import { enterNested, isWireError } from '../reading/wire-message.ts'
+import { errorMessage, isWireError } from '../../core/errors.ts'
+import { ITEMS_PER_STEP } from '../slices.ts'
+import { writeMessage, writeNode, writeText } from './node-message.ts'
+import { LENGTH_DELIMITED, enterNested, tagOf } from '../reading/wire-message.ts'
 
 import type { Result } from '../../core/result.ts'
 import type { EncodedResource } from '../discovery.ts'
@@ -59,7 +59,6 @@ export interface DiscoveryResponse {
   readonly controlPlane: string
 }
 
-const LENGTH_DELIMITED = 2
 const NO_BYTES: Uint8Array = new Uint8Array(0)
 const NO_ALIASES: readonly string[] = []
 
@@ -97,23 +96,21 @@ export function encodeDeltaRequest(request: DeltaRequest): Uint8Array {
 }
 
 function writeList(writer: protobuf.Writer, field: number, texts: Iterable<string>): void {
-  for (const text of texts) writer.uint32(tag(field, LENGTH_DELIMITED)).string(text)
+  for (const text of texts) writer.uint32(tagOf(field, LENGTH_DELIMITED)).string(text)
 }
 
 function writeError(writer: protobuf.Writer, field: number, error: ErrorDetail | undefined): void {
   if (error === undefined) return
   writeMessage(writer, field, () => {
-    if (error.code !== 0) writer.uint32(tag(1, 0)).int32(error.code)
+    if (error.code !== 0) writer.uint32(tagOf(1, 0)).int32(error.code)
     writeText(writer, 2, error.message)
   })
 }
 
-/** Reads a response. Bytes that are no such message are a problem that says where; linear in their number. */
-export function decodeResponse(mode: XdsMode, bytes: Uint8Array): Result<DiscoveryResponse> {
-  return finishSteps(decodeSteps(mode, bytes))
-}
-
-/** The same step by step, a hundred resources or so at a time. */
+/**
+ * Reads a response step by step, a hundred resources or so at a time. Bytes that are no such message are a problem that says
+ * where; linear in their number.
+ */
 export function* decodeSteps(mode: XdsMode, bytes: Uint8Array): Steps<Result<DiscoveryResponse>> {
   try {
     return { ok: true, value: yield* mode === 'delta' ? readDelta(bytes) : readSotw(bytes) }

@@ -2,13 +2,14 @@
  * The names and versions that a delta client claims on a new stream. There is one per resource of the mesh, so they are
  * written in steps, and straight into one buffer.
  */
+import { LENGTH_DELIMITED, tagOf } from '../reading/wire-message.ts'
 import { ITEMS_PER_STEP } from '../slices.ts'
 
 import type { Steps } from '../slices.ts'
 
-const FIELD_KEY = (5 << 3) | 2
-const NAME_KEY = (1 << 3) | 2
-const VERSION_KEY = (2 << 3) | 2
+const FIELD_KEY = tagOf(5, LENGTH_DELIMITED)
+const NAME_KEY = tagOf(1, LENGTH_DELIMITED)
+const VERSION_KEY = tagOf(2, LENGTH_DELIMITED)
 
 /**
  * Writes DeltaDiscoveryRequest.initial_resource_versions, step by step: a map, so an entry per name. What is without a

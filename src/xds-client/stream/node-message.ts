@@ -3,6 +3,8 @@
  *
  * https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/base.proto
  */
+import { LENGTH_DELIMITED, tagOf } from '../reading/wire-message.ts'
+
 import type protobuf from 'protobufjs/minimal.js'
 
 /** A value of google.protobuf.Value. */
@@ -20,23 +22,17 @@ export interface DiscoveryNode {
   readonly userAgent?: { readonly name: string; readonly version: string }
 }
 
-const LENGTH_DELIMITED = 2
 const VARINT = 0
 const FIXED_64 = 1
 
-/** The key before a field. */
-export function tag(field: number, wireType: number): number {
-  return (field << 3) | wireType
-}
-
 /** Writes a text unless it is empty, as proto3 does. */
 export function writeText(writer: protobuf.Writer, field: number, text: string): void {
-  if (text !== '') writer.uint32(tag(field, LENGTH_DELIMITED)).string(text)
+  if (text !== '') writer.uint32(tagOf(field, LENGTH_DELIMITED)).string(text)
 }
 
 /** Writes a message, also an empty one. */
 export function writeMessage(writer: protobuf.Writer, field: number, write: () => void): void {
-  writer.uint32(tag(field, LENGTH_DELIMITED)).fork()
+  writer.uint32(tagOf(field, LENGTH_DELIMITED)).fork()
   write()
   writer.ldelim()
 }
@@ -71,10 +67,10 @@ function writeStruct(writer: protobuf.Writer, struct: Readonly<Record<string, St
 
 /** A member of a oneof is written even when it is empty or 0: which member it is counts. */
 function writeValue(writer: protobuf.Writer, value: StructValue): void {
-  if (value === null) writer.uint32(tag(1, VARINT)).int32(0)
-  else if (typeof value === 'number') writer.uint32(tag(2, FIXED_64)).double(value)
-  else if (typeof value === 'string') writer.uint32(tag(3, LENGTH_DELIMITED)).string(value)
-  else if (typeof value === 'boolean') writer.uint32(tag(4, VARINT)).bool(value)
+  if (value === null) writer.uint32(tagOf(1, VARINT)).int32(0)
+  else if (typeof value === 'number') writer.uint32(tagOf(2, FIXED_64)).double(value)
+  else if (typeof value === 'string') writer.uint32(tagOf(3, LENGTH_DELIMITED)).string(value)
+  else if (typeof value === 'boolean') writer.uint32(tagOf(4, VARINT)).bool(value)
   else if (isList(value))
     writeMessage(writer, 6, () => {
       for (const item of value)

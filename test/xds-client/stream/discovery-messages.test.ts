@@ -4,7 +4,7 @@ import protobuf from 'protobufjs/minimal.js'
 import t from 'tap'
 
 import {
-  decodeResponse,
+  decodeSteps,
   encodeDeltaRequest,
   encodeSotwRequest,
   readFirstText,
@@ -14,10 +14,15 @@ import { finishSteps } from '../../../src/xds-client/slices.ts'
 import { decodeRequest, encodeResponse, readAll } from '../../fixtures/discovery-codec.ts'
 import { recordedStreams } from '../../fixtures/recorded-streams.ts'
 
-import type { XdsMode } from '../../../src/xds-client/stream/discovery-messages.ts'
+import type { Result } from '../../../src/core/result.ts'
+import type { DiscoveryResponse, XdsMode } from '../../../src/xds-client/stream/discovery-messages.ts'
 import type { StructValue } from '../../../src/xds-client/stream/node-message.ts'
 
 const CLUSTER = 'type.googleapis.com/envoy.config.cluster.v3.Cluster'
+
+function decodeResponse(mode: XdsMode, bytes: Uint8Array): Result<DiscoveryResponse> {
+  return finishSteps(decodeSteps(mode, bytes))
+}
 
 t.test('writes the requests that istiod answered, byte by byte', (t) => {
   for (const { file, mode, nodeId, metadata, messages } of recordedStreams()) {
