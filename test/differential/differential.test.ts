@@ -18,7 +18,7 @@ import type { LabReport } from './lab-process.ts'
 import type { LabSubject } from './lab.ts'
 
 const DOCUMENT = 'docs/ENVOY.md'
-const LONGEST_MS = 240_000
+const LONGEST_MS = 420_000
 /** Envoy runs one worker, which has its turns, ejections and sockets to itself. */
 const COMPARED = ENGINES.filter(({ workers }) => workers === 1)
 

@@ -127,7 +127,7 @@ async function get(
 ): Promise<{ readonly status: number; readonly body: string }> {
   const answer = await fetch(`http://127.0.0.1:${port}${urlPath}`, {
     headers: { connection: 'close' },
-    signal: AbortSignal.timeout(2_000),
+    signal: AbortSignal.timeout(15_000),
   })
   return { status: answer.status, body: await answer.text() }
 }

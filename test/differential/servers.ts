@@ -28,8 +28,8 @@ export const PORTS = {
   ipv6Banner: 9009,
 } as const
 
-/** Long enough for what was sent before to have arrived. */
-const PAUSE_MS = 50
+/** Long enough for what was sent before to have been read and passed on. */
+const PAUSE_MS = 500
 const SERVING = [1, 2, 3, 4, 5, 6] as const
 
 const banner: Behaviour = (socket) => {

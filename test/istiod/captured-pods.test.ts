@@ -161,6 +161,8 @@ if (requireNamespaces(t, ['nc'])) {
       await t.test('a pod that istiod does not know yet lets callers wait, and nobody else', async (t) => {
         t.match(await podServer.add(late.pod, late.netns), { outcome: 'ack', error: '' })
         t.match(await capturedPods(lateHost), { [late.pod.uid]: `Up ${late.pod.namespace}/${late.pod.name}` })
+        // Before they call: they wait for seconds, and each run of kubectl takes its time.
+        await cluster.createPods(clusterPod(late))
         let answered = 0
         const waiting = [client, outside].flatMap((from) =>
           ask(late, from).map(async (answer) => {
@@ -173,9 +175,15 @@ if (requireNamespaces(t, ['nc'])) {
         for (const from of [client, outside])
           t.strictSame(await answers(far, from), [ECHO_ANSWER, ECHO_ANSWER])
         t.equal(answered, 0)
-        await cluster.setPods(clusterPod(late))
+        await cluster.runPods(clusterPod(late))
         t.strictSame(await Promise.all(waiting), Array(4).fill(ECHO_ANSWER))
-        for (const { host } of nodes) t.ok(uidOf(clusterPod(late)) in (await knownWorkloads(host)))
+        for (const { host } of nodes)
+          await becomes(
+            t,
+            'the workload',
+            async () => uidOf(clusterPod(late)) in (await knownWorkloads(host)),
+            true,
+          )
       })
 
       await t.test('a pod is known by its name where istiod has other addresses of it', async (t) => {

@@ -79,9 +79,19 @@ export class Cluster {
 
   /** Creates pods that run and are ready, or changes those that are there. */
   async setPods(...pods: readonly Pod[]): Promise<void> {
-    for (const pod of pods) this.#pods.set(keyOf(pod), pod)
+    await this.createPods(...pods)
+    await this.runPods(...pods)
+  }
+
+  /** Creates pods that have no address yet: istiod tells nobody of them. */
+  async createPods(...pods: readonly Pod[]): Promise<void> {
     await this.apply(pods.map(podManifest))
-    // Each in a call of its own: the status is not part of the object for who creates it.
+  }
+
+  /** Has pods that were created run and be ready. */
+  async runPods(...pods: readonly Pod[]): Promise<void> {
+    for (const pod of pods) this.#pods.set(keyOf(pod), pod)
+    // In a call of its own: the status is not part of the object for who creates it.
     await this.#controlPlane.kubectl([...APPLY, '--subresource=status'], listOf(pods.map(statusManifest)))
     await this.apply(this.#slicesOf(this.#servicesOf(pods)))
   }

@@ -9,6 +9,7 @@ import t from 'tap'
 import { FAMILIES } from '../../src/core/family.ts'
 import { VERSION } from '../../src/agent/version.ts'
 import { DEPLOY_FOLDER, NODE_CAPTURE, agentOf, fieldOf, named, podOf, textAt } from '../deploy/manifests.ts'
+import { eventually } from '../fixtures/eventually.ts'
 import { arrayOf } from '../fixtures/json.ts'
 import { createNamespace, requireNamespaces } from '../fixtures/namespaces.ts'
 import { MAIN_PATH } from '../fixtures/program.ts'
@@ -181,6 +182,15 @@ if (requireNamespaces(t)) {
         await controlPlane.kubectl(['create', '--filename', podMonitorCrd])
         const crd = 'customresourcedefinition/podmonitors.monitoring.coreos.com'
         await controlPlane.kubectl(['wait', '--for=condition=established', '--timeout=20s', crd])
+        // What is established is discovered a while later.
+        await eventually('the API server has PodMonitors', async () => {
+          try {
+            await controlPlane.kubectl(['get', 'podmonitors', '--all-namespaces'])
+            return true
+          } catch {
+            return false
+          }
+        })
         const folder = documentedOverlay(t)
         t.strictSame(await dryRun(controlPlane, folder), [
           ...base.slice(0, 1),

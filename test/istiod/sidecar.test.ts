@@ -176,8 +176,10 @@ async function testClient(t: Test, binaries: IstioBinaries, apiType: AdsProtocol
     )
     const now = [PODS.dual[0], REPLACEMENT_POD]
     // The addresses of one endpoint are in no order that means something.
-    t.strictSame(
-      (await dualEndpoints())?.map((line) => line.split(' ').sort().join(' ')).sort(),
+    await becomes(
+      t,
+      'the endpoints',
+      async () => (await dualEndpoints())?.map((line) => line.split(' ').sort().join(' ')).sort(),
       now.map(({ addresses }) => bothAt(addresses)),
     )
     await answeredBy(t, clientHost, { host: IPV4_VIPS.ipv4, family: 'ipv4', pods: PODS.ipv4 })

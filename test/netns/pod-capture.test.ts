@@ -89,13 +89,13 @@ if (requireNamespaces(t, ['nc'])) {
     await t.test('probes of the kubelet reach it as they are', async (t) => {
       const before = await accepted(lab)
       for (const family of FAMILIES) {
-        const args = ['-N', '-w', 3, '-s', PROBE_SOURCE[family], server.address(family), PORTS.describe]
+        const args = ['-N', '-w', 15, '-s', PROBE_SOURCE[family], server.address(family), PORTS.describe]
         const { stdout } = await nc(server.node.network, args, 'hello')
         t.equal(stdout, `${described(server, family, PROBE_SOURCE[family])}\n`)
       }
       t.equal(await accepted(lab), before)
       // What comes from the node by another address is captured, and arrives as from there.
-      const args = ['-N', '-w', 3, server.address('ipv6'), PORTS.describe]
+      const args = ['-N', '-w', 15, server.address('ipv6'), PORTS.describe]
       const { stdout } = await nc(server.node.network, args, 'hello')
       t.match(stdout, /: hello\n$/)
       t.equal(await accepted(lab), before + 1)

@@ -33,7 +33,7 @@ if (requireNamespaces(t, ['nc'])) {
     for (const from of [client, lab.outside, ...lab.nodes]) {
       const calls = servers.flatMap((pod) =>
         FAMILIES.flatMap((family) => pod.addresses[family] ?? []).map(async (address) => {
-          const { stdout } = await nc(from.network, ['-N', '-w', 3, address, ECHO_PORT], 'dualstack')
+          const { stdout } = await nc(from.network, ['-N', '-w', 15, address, ECHO_PORT], 'dualstack')
           t.equal(stdout, 'hello dualstack\n', `${from.network.name} to ${address}`)
         }),
       )
@@ -56,7 +56,7 @@ if (requireNamespaces(t, ['nc'])) {
     for (const flags of [['-4'], ['-6'], []]) {
       const { stdout } = await nc(
         client.network,
-        [...flags, '-N', '-w', 3, 'tcp-echo.dual-stack', ECHO_PORT],
+        [...flags, '-N', '-w', 15, 'tcp-echo.dual-stack', ECHO_PORT],
         'dualstack',
       )
       t.equal(stdout, 'hello dualstack\n', `nc ${flags.join('')}`)
@@ -99,7 +99,7 @@ if (requireNamespaces(t, ['nc'])) {
         t.equal(own.received, `${client.address(family)} ${ECHO_PORT} from ${client.address(family)}: own`)
         const probe = await nc(
           far.node.network,
-          ['-N', '-w', 3, '-s', PROBE_SOURCE[family], far.address(family), ECHO_PORT],
+          ['-N', '-w', 15, '-s', PROBE_SOURCE[family], far.address(family), ECHO_PORT],
           'probe',
         )
         t.equal(
@@ -122,7 +122,7 @@ if (requireNamespaces(t, ['nc'])) {
     await startTcpEcho(t, second)
     const { stdout } = await nc(
       lab.outside.network,
-      ['-N', '-w', 3, second.address('ipv6'), ECHO_PORT],
+      ['-N', '-w', 15, second.address('ipv6'), ECHO_PORT],
       'again',
     )
     t.equal(stdout, 'hello again\n')

@@ -31,7 +31,7 @@ if (requireNamespaces(t, ['nc'])) {
         t.equal(hosts.length, 15)
         await Promise.all(
           hosts.map(async (host) => {
-            const { stdout } = await nc(sleep.network, ['-N', '-w', 3, host, 9_000], 'dualstack')
+            const { stdout } = await nc(sleep.network, ['-N', '-w', 15, host, 9_000], 'dualstack')
             t.equal(stdout, 'hello dualstack\n', host)
           }),
         )

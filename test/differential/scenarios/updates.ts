@@ -14,7 +14,7 @@ import type { Message } from '../../xds-client/resources/envoy-documents.ts'
 import type { Details, Lab, Scenario } from '../scenario.ts'
 
 /** A change is in force after this, or never: twinstack looks at files twice a second, and twice at a changed one. */
-const SETTLED_MS = 2_000
+const SETTLED_MS = 6_000
 const HOST = '127.0.0.1'
 const NOBODY = 9_090
 
