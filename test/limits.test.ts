@@ -72,7 +72,7 @@ const EXPECTED: Readonly<Record<string, string>> = {
   'a cluster waits for its assignment': seconds(INITIAL_FETCH_TIMEOUT_MS),
   'connections wait at the start for what a control plane has announced': seconds(COMPLETION_TIMEOUT_MS),
   'a listener waits for its clusters, a removed cluster for its listeners': seconds(ORDER_TIMEOUT_MS),
-  "ports for connections from clients' addresses": `${SOURCE_PORT_COUNT.toLocaleString('en-US')}, odd ones below ${END_PORT.toLocaleString('en-US')}`,
+  "ports for connections from clients' addresses": `${SOURCE_PORT_COUNT.toLocaleString('en-US')} in each direction, odd ones: inbound below ${END_PORT.toLocaleString('en-US')}, outbound above`,
   'a connection whose ends are those of an upstream one': `${LOOP_RECHECK_MS} ms`,
   "a connection into a pod waits for the pod's workload": seconds(POD_WAIT_MS),
   'tries of a pod that has no socket': String(MAX_FAILED_TRIES),

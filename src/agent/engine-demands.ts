@@ -1,9 +1,8 @@
 /** Settings that ask more of the engine than any engine can do everywhere: refused by name where it cannot. */
+import { AMBIENT_MARK } from './settings/settings-schema.ts'
+
 import type { Capability, TransportCapabilities } from '../proxy/transport.ts'
 import type { Settings } from './settings/settings.ts'
-
-/** ztunnel's mark, which Istio's redirection rules let pass. */
-const DEFAULT_AMBIENT_MARK = 1_337
 
 /** What the engine cannot do although the settings ask for it, a message each. */
 export function unmetDemands(settings: Settings, capabilities: TransportCapabilities): readonly string[] {
@@ -56,5 +55,5 @@ export function packetMarkOf(
   capabilities: TransportCapabilities,
 ): number | undefined {
   if (packetMark !== undefined) return packetMark === 0 ? undefined : packetMark
-  return dialect === 'ambient' && capabilities.packetMark.isAvailable ? DEFAULT_AMBIENT_MARK : undefined
+  return dialect === 'ambient' && capabilities.packetMark.isAvailable ? AMBIENT_MARK : undefined
 }

@@ -297,6 +297,7 @@ export class Connection implements RouteWaiter {
           configured: upstream.sourceAddresses,
           preserved: this.#preservesSource ? this.facts.client : undefined,
         },
+        direction: this.facts.listener.direction,
         packetMark,
         keepalive: upstream.keepalive === undefined ? keepalive : { ...keepalive, ...upstream.keepalive },
         namespace: this.#namespace,

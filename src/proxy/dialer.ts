@@ -7,6 +7,7 @@ import { sourceOf } from './source-address.ts'
 
 import type { Clock, Timer } from '../core/clock.ts'
 import type { ErrorCode } from '../core/errors.ts'
+import type { TrafficDirection } from '../mesh/listener.ts'
 import type { Keepalive } from '../mesh/upstream.ts'
 import type { AttemptRecord, AttemptResult } from './connection-record.ts'
 import type { AttemptTarget } from './endpoint-selection.ts'
@@ -24,6 +25,8 @@ export interface DialPlan {
   /** Bounds the whole race. */
   readonly connectTimeoutMs: number
   readonly source: SourcePlan
+  /** Of the listener. */
+  readonly direction?: TrafficDirection
   /** Marks the packets of the attempts; absent: no mark. */
   readonly packetMark?: number | undefined
   readonly keepalive: Keepalive
@@ -127,7 +130,7 @@ export class Dial {
   #start(index: number): void {
     const target = this.#plan.targets[index]
     if (target === undefined) throw new TypeError(`the race started address ${index}, which does not exist`)
-    const { source, packetMark, keepalive, namespace } = this.#plan
+    const { source, direction, packetMark, keepalive, namespace } = this.#plan
     const { from, isTransparent } = sourceOf(source, target.family)
     const { clock, loops, transport } = this.#deps
     const attempt: RunningAttempt = {
@@ -142,6 +145,7 @@ export class Dial {
         to: target.address,
         from,
         isTransparent,
+        direction,
         mark: packetMark,
         keepalive,
         namespace,

@@ -4,7 +4,7 @@
  */
 import type { ErrorCode } from '../core/errors.ts'
 import type { SocketAddress } from '../core/address.ts'
-import type { ListenerAddress } from '../mesh/listener.ts'
+import type { ListenerAddress, TrafficDirection } from '../mesh/listener.ts'
 import type { Keepalive } from '../mesh/upstream.ts'
 
 /** Something that an engine may or may not be able to do; where it is not, the reason for the operator. */
@@ -89,6 +89,8 @@ export interface ConnectOptions {
   readonly from?: SocketAddress | undefined
   /** `from` need not be an address of this host; needs the capability `transparentSource`. */
   readonly isTransparent?: boolean | undefined
+  /** Of the listener that the connection is made for: ports of a client's address are kept apart by it. */
+  readonly direction?: TrafficDirection | undefined
   /** Marks the packets (SO_MARK); needs the capability `packetMark`. */
   readonly mark?: number | undefined
   readonly keepalive: Keepalive

@@ -2,8 +2,8 @@
  * Rules as one POSIX shell script: here-documents for iptables-restore and ip6tables-restore, which replace the contents
  * of a chain in one step, then the jumps to the chains. Running it twice leaves what running it once does.
  */
-import { MARK_MASK, existsIn, hex } from './rule.ts'
-import { whereFamilyIs } from './routes-text.ts'
+import { MARK_MASK, existsIn, hex, redirects } from './rule.ts'
+import { REMEMBER_FAILURE, whereFamilyIs } from './routes-text.ts'
 
 import type { Family } from '../../core/family.ts'
 import type { Action, Hook, Match, Protocol, Rule, RuleSet, RuleTable, TableType } from './rule.ts'
@@ -30,7 +30,7 @@ export const IPTABLES_PROLOGUE: readonly string[] = [
   `  "$1" ${WAIT} -t "$2" -I "$3" 1 -j "$4"`,
   '}',
   'without() {',
-  `  while has_jump "$@"; do "$1" ${WAIT} -t "$2" -D "$3" -j "$4"; done`,
+  `  while has_jump "$@"; do "$1" ${WAIT} -t "$2" -D "$3" -j "$4" || return 1; done`,
   `  "$1" ${WAIT} -t "$2" -F "$4" 2>/dev/null || return 0`,
   `  "$1" ${WAIT} -t "$2" -X "$4"`,
   '}',
@@ -55,13 +55,28 @@ export function iptablesLines(rules: RuleSet): readonly string[] {
   })
 }
 
-/** The lines that remove them, after {@link IPTABLES_PROLOGUE}; what is not there is no error. */
+/** The lines that make nothing redirect, after {@link IPTABLES_PROLOGUE}; the jumps to the chains stay. */
+export function iptablesPauseLines(rules: RuleSet): readonly string[] {
+  return rules.families.flatMap((family) =>
+    whereFamilyIs(family, [
+      `${RESTORE[family]} ${WAIT} --noflush <<'RULES'`,
+      ...rules.tables
+        .filter(redirects)
+        .flatMap((table) => tableLines(rules, { ...table, rules: [] }, family)),
+      'RULES',
+    ]),
+  )
+}
+
+/** The lines that remove them, after {@link IPTABLES_PROLOGUE}, within removalScript; what is not there is no error. */
 export function iptablesRemovalLines(rules: RuleSet): readonly string[] {
   return rules.families.flatMap((family) =>
     whereFamilyIs(family, [
       // What follows takes a failure for "not there"; without the right or the program, this line fails.
-      `${PROGRAMS[family]} ${WAIT} -t nat -S >/dev/null`,
-      ...rules.names.tables.flatMap((type) => removalLines(rules, type, family)),
+      `${PROGRAMS[family]} ${WAIT} -t nat -S >/dev/null ${REMEMBER_FAILURE}`,
+      ...rules.names.tables
+        .flatMap((type) => removalLines(rules, type, family))
+        .map((line) => `${line} ${REMEMBER_FAILURE}`),
     ]),
   )
 }

@@ -1,5 +1,5 @@
 /** Rules in the language of nft(8): one transaction that replaces what is there, or removes it. Tables are of both families. */
-import { MARK_MASK, existsIn, hex, isPerFamily } from './rule.ts'
+import { MARK_MASK, existsIn, hex, isPerFamily, redirects } from './rule.ts'
 
 import type { Family } from '../../core/family.ts'
 import type { Action, Hook, Match, Rule, RuleNames, RuleSet, RuleTable, TableType } from './rule.ts'
@@ -31,6 +31,20 @@ export function nftRemovalLines({ tables, nftTablePrefix }: RuleNames): readonly
     `add table inet ${nftTablePrefix}${type}`,
     `delete table inet ${nftTablePrefix}${type}`,
   ])
+}
+
+/** The lines that make nothing of a table redirect. It stays: the kernel translates what is open by the chain that is there. */
+export function nftPauseLines({ tables, names }: RuleSet): readonly string[] {
+  return tables.filter(redirects).flatMap(({ type, hooks }) => {
+    const name = `inet ${names.nftTablePrefix}${type}`
+    return [
+      `add table ${name}`,
+      ...hooks.flatMap((hook) => [
+        `add chain ${name} ${names.nftChainPrefix}${hook}`,
+        `flush chain ${name} ${names.nftChainPrefix}${hook}`,
+      ]),
+    ]
+  })
 }
 
 function tableLines({ names, families, natPriority }: RuleSet, table: RuleTable): readonly string[] {

@@ -61,10 +61,6 @@ function natTable(options: NodeRulesOptions): RuleTable {
     hooks: ['prerouting'],
     rules: [
       passes('the agent itself', { kind: 'packet-mark', mark: options.packetMark }),
-      passes('to this node: the kubelet, pods in the network of the host, node ports', {
-        kind: 'own-address',
-        side: 'destination',
-      }),
       passes('addresses of the link and of groups', {
         kind: 'address',
         side: 'destination',
@@ -76,6 +72,12 @@ function natTable(options: NodeRulesOptions): RuleTable {
         protocol: 'tcp',
         side: 'destination',
         ports,
+      }),
+      // Before the next: kube-proxy in IPVS mode makes them addresses of the node.
+      ...serviceRules(options, redirect(outboundPort)),
+      passes('to this node: the kubelet, pods in the network of the host, node ports', {
+        kind: 'own-address',
+        side: 'destination',
       }),
       {
         hook: 'prerouting',
@@ -91,6 +93,22 @@ function natTable(options: NodeRulesOptions): RuleTable {
       },
     ],
   }
+}
+
+function serviceRules({ podCidrs, serviceCidrs }: NodeRulesOptions, action: Rule['action']): readonly Rule[] {
+  if (serviceCidrs.ipv4.length === 0 && serviceCidrs.ipv6.length === 0) return []
+  return [
+    {
+      hook: 'prerouting',
+      matches: [
+        TCP,
+        { kind: 'address', side: 'source', prefixes: podCidrs },
+        { kind: 'address', side: 'destination', prefixes: serviceCidrs },
+      ],
+      action,
+      comment: 'connections of pods of this node to services',
+    },
+  ]
 }
 
 function excludedRules(

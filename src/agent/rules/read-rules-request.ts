@@ -3,6 +3,7 @@ import { parseIp } from '../../core/address.ts'
 import { cidrContains, formatCidr, parseCidr } from '../../core/cidr.ts'
 import { errorMessage } from '../../core/errors.ts'
 import { FAMILIES } from '../../core/family.ts'
+import { AMBIENT_MARK, PROBE_SOURCES } from '../settings/settings-schema.ts'
 import { SettingsReader } from '../settings/settings-reader.ts'
 import { CONNECTION_MARK, MARK_MASK } from './rule.ts'
 
@@ -15,6 +16,7 @@ import type {
   CommonRulesOptions,
   InpodRulesOptions,
   NodeRulesOptions,
+  RulesAction,
   RulesRequest,
 } from './rules-options.ts'
 
@@ -22,11 +24,9 @@ type Values = Readonly<Record<string, string | boolean | undefined>>
 
 const MODES = ['inpod', 'node'] as const
 const BACKENDS = ['nft', 'iptables'] as const
-const DEFAULT_MARK = 1_337
-const DEFAULT_PROBES = { ipv4: '169.254.7.127', ipv6: 'fd16:9254:7127:1337:ffff:ffff:ffff:ffff' } as const
 const FLAGS_OF_MODES: Readonly<Record<(typeof MODES)[number], readonly RulesFlagName[]>> = {
   inpod: ['dns', 'bypass-inbound', 'virtual-interfaces', 'probe-ipv4', 'probe-ipv6'],
-  node: ['pod-cidrs', 'exclude-cidrs', 'exclude-ports', 'node-ips'],
+  node: ['pause', 'pod-cidrs', 'service-cidrs', 'exclude-cidrs', 'exclude-ports', 'node-ips'],
 }
 
 /** Reads the command line. `env` has the agent's settings, so that rules and listeners agree. */
@@ -36,13 +36,11 @@ export function readRulesRequest(flags: Values, env: Values): Result<RulesReques
 
 class RulesReader {
   readonly #flags: Values
-  readonly #env: Values
   readonly #settings: SettingsReader
   readonly #problems: Problem[] = []
 
   constructor(flags: Values, env: Values) {
     this.#flags = flags
-    this.#env = env
     this.#settings = new SettingsReader(env, {})
   }
 
@@ -51,14 +49,16 @@ class RulesReader {
     const isModeKnown = this.#problems.length === 0
     for (const other of MODES.filter((each) => each !== mode && isModeKnown)) this.#refuseFlagsOf(other)
     const backend = this.#choice('backend', BACKENDS)
-    const isRemoval = this.#flags['remove'] === true
+    const output = this.#flags['routes'] === true ? 'routes' : 'rules'
+    const action = this.#action(output)
     const common: CommonRulesOptions = {
       families: this.#families(),
       outboundPort: this.#port('TWINSTACK_OUTBOUND_PORT'),
       inboundPort: this.#port('TWINSTACK_INBOUND_PORT'),
       packetMark: this.#packetMark(),
     }
-    const options = mode === 'inpod' ? this.#inpod(common) : this.#node(common, isRemoval)
+    const options =
+      mode === 'inpod' ? this.#inpod(common) : this.#node(common, action === 'install' && output === 'rules')
     const problems = [...this.#settings.problems, ...this.#problems]
     if (problems.length > 0) return { ok: false, problems }
     return {
@@ -66,10 +66,19 @@ class RulesReader {
       value: {
         options,
         ...(backend !== undefined && { backend }),
-        output: this.#flags['routes'] === true ? 'routes' : 'rules',
-        isRemoval,
+        output,
+        action,
       },
     }
+  }
+
+  #action(output: RulesRequest['output']): RulesAction {
+    const [isRemoval, isPause] = [this.#flags['remove'] === true, this.#flags['pause'] === true]
+    if (isPause && isRemoval) this.#report('flags --pause and --remove exclude each other (leave one out)')
+    else if (isPause && output === 'routes')
+      this.#report('flag --pause leaves the routes as they are (leave --routes out)')
+    if (isRemoval) return 'remove'
+    return isPause ? 'pause' : 'install'
   }
 
   #inpod(common: CommonRulesOptions): InpodRulesOptions {
@@ -91,12 +100,12 @@ class RulesReader {
     }
   }
 
-  #node(common: CommonRulesOptions, isRemoval: boolean): NodeRulesOptions {
+  #node(common: CommonRulesOptions, needsPods: boolean): NodeRulesOptions {
+    const problemsBefore = this.#problems.length
     const podCidrs = this.#cidrs('pod-cidrs', common.families)
-    const given = this.#flags['pod-cidrs']
     const missing = common.families.filter((family) => podCidrs[family].length === 0)
-    // A family without a range would stay uncaptured, which nobody would notice. A removal asks for none.
-    if (missing.length > 0 && !isRemoval && (given === undefined || missing.length < FAMILIES.length)) {
+    // A family without a range would stay uncaptured, which nobody would notice. One that is refused is told of already.
+    if (needsPods && missing.length > 0 && this.#problems.length === problemsBefore) {
       this.#report(
         `--mode node needs --pod-cidrs with a range of ${missing.join(' and of ')} (see spec.podCIDRs of the Node; a cluster of one family has --families)`,
       )
@@ -109,6 +118,7 @@ class RulesReader {
       ...common,
       mode: 'node',
       podCidrs,
+      serviceCidrs: this.#cidrs('service-cidrs', common.families),
       excludedCidrs: this.#cidrs('exclude-cidrs', FAMILIES),
       excludedPorts,
       ...(nodeIps !== undefined && { nodeIps }),
@@ -142,7 +152,7 @@ class RulesReader {
     const why = `write a number from 1 to ${MARK_MASK}, but not ${CONNECTION_MARK}, which answers are marked with`
     const isFine = (mark: number): boolean => mark > 0 && mark <= MARK_MASK && mark !== CONNECTION_MARK
     if (flag === undefined) {
-      const mark = this.#settings.integer('PACKET_MARK') ?? DEFAULT_MARK
+      const mark = this.#settings.integer('PACKET_MARK') ?? AMBIENT_MARK
       if (!isFine(mark)) this.#settings.refuse('PACKET_MARK', why)
       return mark
     }
@@ -152,17 +162,15 @@ class RulesReader {
     return mark
   }
 
-  #probe(family: Family, variable: string): string {
+  #probe(family: Family, variable: 'HOST_PROBE_SNAT_IP' | 'HOST_PROBE_SNAT_IPV6'): string {
     const flag = `probe-${family}` as const
     const given = this.#flags[flag]
-    const text = given ?? this.#env[variable]
-    if (text === undefined || text === '') return DEFAULT_PROBES[family]
-    const address = this.#address(String(text))
+    const address = this.#address(String(given ?? this.#settings.text(variable)))
     if (address?.family === family) return address.text
-    const why = `write one address of ${family === 'ipv4' ? 'IPv4' : 'IPv6'}, as in ${DEFAULT_PROBES[family]}`
-    if (given === undefined) this.#report(`invalid env var ${variable}=${String(text)} (${why})`)
+    const why = `write one address of ${family === 'ipv4' ? 'IPv4' : 'IPv6'}, as in ${PROBE_SOURCES[family]}`
+    if (given === undefined) this.#settings.refuse(variable, why)
     else this.#refuse(flag, why)
-    return DEFAULT_PROBES[family]
+    return PROBE_SOURCES[family]
   }
 
   #nodeIps(families: readonly Family[]): PerFamily<string | undefined> | undefined {
@@ -187,7 +195,10 @@ class RulesReader {
   }
 
   /** The prefixes of a flag by family; one of a family that is not in `families` is a contradiction. */
-  #cidrs(flag: 'pod-cidrs' | 'exclude-cidrs', families: readonly Family[]): PerFamily<readonly string[]> {
+  #cidrs(
+    flag: 'pod-cidrs' | 'service-cidrs' | 'exclude-cidrs',
+    families: readonly Family[],
+  ): PerFamily<readonly string[]> {
     const cidrs: Cidr[] = []
     for (const text of this.#list(flag)) {
       try {

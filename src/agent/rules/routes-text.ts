@@ -11,6 +11,9 @@ const IP = { ipv4: 'ip -4', ipv6: 'ip -6' } as const
 const EVERYTHING = { ipv4: '0.0.0.0/0', ipv6: '::/0' } as const
 const MARK = `${hex(CONNECTION_MARK)}/${hex(MARK_MASK)}`
 
+/** Ends a line of a removal, so that what cannot be removed keeps nothing else, such as the other family. */
+export const REMEMBER_FAILURE = '|| failed=1'
+
 /** True while the kernel has the family at all; a family that it lacks has no packets either. */
 export const HAS_IPV6 = '[ -d /proc/sys/net/ipv6 ]'
 
@@ -28,7 +31,7 @@ export function routeCommands({ families, routing }: Routed): readonly string[] 
 export function routeLines({ families, routing }: Routed): readonly string[] {
   return families.flatMap((family) => {
     const ip = IP[family]
-    const rule = `${ip} rule show | grep -q '^${ROUTE_RULE_PRIORITY}:.*fwmark ${MARK} ' || ${ip} rule add ${ruleText(routing)}`
+    const rule = `${hasRule(family, routing)} || ${ip} rule add ${ruleText(routing)}`
     const route = `${ip} route replace ${routeText(family, routing)}`
     return whereFamilyIs(family, [
       rule,
@@ -38,16 +41,21 @@ export function routeLines({ families, routing }: Routed): readonly string[] {
   })
 }
 
-/** Lines that remove them; what is not there is no error. */
+/** Lines that remove them; what is not there is no error. Within {@link removalScript}. */
 export function routeRemovalLines({ families, routing }: Routed): readonly string[] {
   return families.flatMap((family) => {
     const ip = IP[family]
     return whereFamilyIs(family, [
       // Asked first, so that a removal that is not permitted fails instead of doing nothing.
-      `while ${ip} rule show | grep -q '^${ROUTE_RULE_PRIORITY}:.*fwmark ${MARK} '; do ${ip} rule del ${ruleText(routing)}; done`,
+      `while ${hasRule(family, routing)}; do ${ip} rule del ${ruleText(routing)} || { failed=1; break; }; done`,
       `${ip} route del ${routeText(family, routing)} 2>/dev/null || :`,
     ])
   })
+}
+
+/** The lines of a removal, and what makes them fail at the end when one of them has. */
+export function removalScript(lines: readonly string[]): readonly string[] {
+  return ['failed=', ...lines, '[ -z "$failed" ]']
 }
 
 /** The lines of a family that the machine may lack. */
@@ -60,6 +68,11 @@ export function whereFamilyIs(family: Family, lines: readonly string[]): readonl
     "  echo 'twinstack: the kernel has no IPv6, its part is left out' >&2",
     'fi',
   ]
+}
+
+/** Asks for the very rule: another one may have its priority and its mark, and lead elsewhere. */
+function hasRule(family: Family, routing: PolicyRouting): string {
+  return `[ -n "$(${IP[family]} rule show ${ruleText(routing)})" ]`
 }
 
 function ruleText({ routeTable }: PolicyRouting): string {

@@ -109,6 +109,11 @@ export function isPerFamily({ matches, action }: Rule): boolean {
   return matches.some(({ kind }) => kind === 'address') || (action.kind === 'redirect' && 'to' in action)
 }
 
+/** True for a table whose rules send connections elsewhere. */
+export function redirects({ type }: RuleTable): boolean {
+  return type === 'nat'
+}
+
 /** True when a rule has something to match in a family. */
 export function existsIn({ matches }: Rule, family: Family): boolean {
   return matches.every((match) => match.kind !== 'address' || match.prefixes[family].length > 0)

@@ -1,4 +1,6 @@
 /** The flags of `twinstack rules`, with what their help says. */
+import { AMBIENT_MARK, PROBE_SOURCES } from '../settings/settings-schema.ts'
+import { MARK_MASK } from './rule.ts'
 
 /** A flag as parseArgs takes it, and its help. */
 interface RulesFlag {
@@ -22,10 +24,14 @@ export const RULES_FLAGS = {
   families: { type: 'string', value: 'LIST', help: 'default: ipv4,ipv6' },
   routes: { type: 'boolean', help: 'the policy routing instead of the rules, for `| sh`' },
   remove: { type: 'boolean', help: 'what removes them, also where there are none' },
+  pause: {
+    type: 'boolean',
+    help: 'node: what redirects no new connections any more, while those that are open go on',
+  },
   'packet-mark': {
     type: 'string',
     value: 'NUMBER',
-    help: "mark of the agent's own connections, 1 to 4095; default: PACKET_MARK, 1337",
+    help: `mark of the agent's own connections, 1 to ${MARK_MASK}; default: PACKET_MARK, ${AMBIENT_MARK}`,
   },
   dns: { type: 'boolean', help: 'inpod: capture DNS on port 15053 as well' },
   'bypass-inbound': {
@@ -40,17 +46,22 @@ export const RULES_FLAGS = {
   'probe-ipv4': {
     type: 'string',
     value: 'ADDRESS',
-    help: 'inpod: source of probes that pass; default: HOST_PROBE_SNAT_IP, 169.254.7.127',
+    help: `inpod: source of probes that pass; default: HOST_PROBE_SNAT_IP, ${PROBE_SOURCES.ipv4}`,
   },
   'probe-ipv6': {
     type: 'string',
     value: 'ADDRESS',
-    help: 'inpod: default: HOST_PROBE_SNAT_IPV6, fd16:9254:7127:1337:ffff:ffff:ffff:ffff',
+    help: `inpod: default: HOST_PROBE_SNAT_IPV6, ${PROBE_SOURCES.ipv6}`,
   },
   'pod-cidrs': {
     type: 'string',
     value: 'LIST',
-    help: 'node: the ranges of the pods of this node, of both families; required',
+    help: 'node: the ranges of the pods of this node, of both families; required for rules',
+  },
+  'service-cidrs': {
+    type: 'string',
+    value: 'LIST',
+    help: "node: the ranges of services, where their addresses are the node's own (kube-proxy in IPVS mode)",
   },
   'exclude-cidrs': {
     type: 'string',

@@ -26,6 +26,8 @@ export interface InpodRulesOptions extends CommonRulesOptions {
 export interface NodeRulesOptions extends CommonRulesOptions {
   readonly mode: 'node'
   readonly podCidrs: PerFamily<readonly string[]>
+  /** Captured although they may be addresses of the node. */
+  readonly serviceCidrs: PerFamily<readonly string[]>
   readonly excludedCidrs: PerFamily<readonly string[]>
   readonly excludedPorts: readonly number[]
   /** Where captured connections are sent; absent: to the interface that they came in by. */
@@ -36,11 +38,14 @@ export type RulesOptions = InpodRulesOptions | NodeRulesOptions
 
 export type Backend = 'nft' | 'iptables'
 
+/** `pause`: no new connection is redirected, what is open goes on. */
+export type RulesAction = 'install' | 'pause' | 'remove'
+
 /** What the command line asks for. */
 export interface RulesRequest {
   readonly options: RulesOptions
   /** Absent: the command chooses. */
   readonly backend?: Backend
   readonly output: 'rules' | 'routes'
-  readonly isRemoval: boolean
+  readonly action: RulesAction
 }

@@ -1,12 +1,18 @@
 /** The whole text that `twinstack rules` prints: comments that say what it is, then the rules, the routes or their removal. */
+import { FAMILIES } from '../../core/family.ts'
 import { inpodRules } from './inpod-rules.ts'
-import { IPTABLES_PROLOGUE, iptablesLines, iptablesRemovalLines } from './iptables-text.ts'
-import { nftLines, nftRemovalLines } from './nft-text.ts'
+import {
+  IPTABLES_PROLOGUE,
+  iptablesLines,
+  iptablesPauseLines,
+  iptablesRemovalLines,
+} from './iptables-text.ts'
+import { nftLines, nftPauseLines, nftRemovalLines } from './nft-text.ts'
 import { nodeRules } from './node-rules.ts'
-import { routeCommands, routeLines, routeRemovalLines } from './routes-text.ts'
+import { removalScript, routeCommands, routeLines, routeRemovalLines } from './routes-text.ts'
 
 import type { RuleSet } from './rule.ts'
-import type { Backend, RulesOptions, RulesRequest } from './rules-options.ts'
+import type { Backend, RulesAction, RulesOptions, RulesRequest } from './rules-options.ts'
 
 /** A backend, and why it is that one: the first line says it. */
 export interface BackendChoice {
@@ -14,36 +20,37 @@ export interface BackendChoice {
   readonly reason: string
 }
 
-/** The rules or their removal, in the language of the backend. */
+/** The rules, their pause or their removal, in the language of the backend. */
 export function rulesText(
-  { options, isRemoval }: Pick<RulesRequest, 'options' | 'isRemoval'>,
+  { options, action }: Pick<RulesRequest, 'options' | 'action'>,
   { backend, reason }: BackendChoice,
 ): string {
   const rules = ruleSetOf(options)
   const title = `# backend ${backend}: ${reason}`
   return textOf([
     title,
-    ...(backend === 'nft' ? nftText(options, rules, isRemoval) : iptablesText(options, rules, isRemoval)),
+    ...(backend === 'nft' ? nftText(options, rules, action) : iptablesText(options, rules, action)),
   ])
 }
 
 /** The policy routing or its removal, as a shell script. */
-export function routesText({ options, isRemoval }: Pick<RulesRequest, 'options' | 'isRemoval'>): string {
+export function routesText({ options, action }: Pick<RulesRequest, 'options' | 'action'>): string {
   const rules = ruleSetOf(options)
-  return textOf([
-    ...comments(isRemoval ? 'Removes the policy routing.' : purposeOfRoutes(options)),
-    'set -e',
-    ...(isRemoval ? routeRemovalLines(rules) : routeLines(rules)),
-  ])
+  return textOf(
+    action === 'remove'
+      ? [...comments('Removes the policy routing.'), ...removalScript(routeRemovalLines(rules))]
+      : [...comments(purposeOfRoutes(options)), 'set -e', ...routeLines(rules)],
+  )
 }
 
 function ruleSetOf(options: RulesOptions): RuleSet {
   return options.mode === 'inpod' ? inpodRules(options) : nodeRules(options)
 }
 
-function nftText(options: RulesOptions, rules: RuleSet, isRemoval: boolean): readonly string[] {
-  const command = `twinstack rules${modeFlag(options)}`
-  if (isRemoval) {
+function nftText(options: RulesOptions, rules: RuleSet, action: RulesAction): readonly string[] {
+  const command = `twinstack rules${flagsOfRoutes(options)}`
+  if (action === 'pause') return [...comments(PAUSES, 'To be read by nft -f -.'), ...nftPauseLines(rules)]
+  if (action === 'remove') {
     return [
       ...comments('Removes the rules; to be read by nft -f -. The policy routing is removed by:'),
       `#   ${command} --routes --remove | sh`,
@@ -61,13 +68,14 @@ function nftText(options: RulesOptions, rules: RuleSet, isRemoval: boolean): rea
   ]
 }
 
-function iptablesText(options: RulesOptions, rules: RuleSet, isRemoval: boolean): readonly string[] {
-  if (isRemoval) {
+function iptablesText(options: RulesOptions, rules: RuleSet, action: RulesAction): readonly string[] {
+  if (action === 'pause')
+    return [...comments(PAUSES, 'To be read by sh.'), ...IPTABLES_PROLOGUE, ...iptablesPauseLines(rules)]
+  if (action === 'remove') {
     return [
       ...comments('Removes the rules and the policy routing; to be read by sh.'),
       ...IPTABLES_PROLOGUE,
-      ...iptablesRemovalLines(rules),
-      ...routeRemovalLines(rules),
+      ...removalScript([...iptablesRemovalLines(rules), ...routeRemovalLines(rules)]),
     ]
   }
   return [
@@ -81,8 +89,10 @@ function iptablesText(options: RulesOptions, rules: RuleSet, isRemoval: boolean)
   ]
 }
 
-function modeFlag({ mode }: RulesOptions): string {
-  return mode === 'inpod' ? '' : ` --mode ${mode}`
+/** What decides about the routes, as it was given. */
+function flagsOfRoutes({ mode, families }: RulesOptions): string {
+  const modeFlag = mode === 'inpod' ? '' : ` --mode ${mode}`
+  return families.length === FAMILIES.length ? modeFlag : `${modeFlag} --families ${families.join()}`
 }
 
 function purposeOfRoutes({ mode }: RulesOptions): string {
@@ -94,6 +104,9 @@ function purposeOfRoutes({ mode }: RulesOptions): string {
 function about(options: RulesOptions): readonly string[] {
   return options.mode === 'inpod' ? ABOUT_INPOD : ABOUT_NODE
 }
+
+const PAUSES =
+  'From here on no new connection is redirected. What is open goes on: marks and policy routing stay, for answers on it.'
 
 const ABOUT_INPOD = comments(
   "For the network namespace of a pod: what istio-cni programs there, with Istio's names and in its order.",
@@ -110,7 +123,8 @@ const ABOUT_NODE = comments(
   '- answers, and connections that were there before the rules: nat looks at the first packet alone;',
   '- UDP and everything else that is not TCP.',
   'Captured after all, and perhaps to be excluded: calls to the control plane and to cluster DNS over TCP.',
-  'Not captured into pods: what kube-proxy of this node sends there from a node port or a load balancer.',
+  'Not captured into pods, and their policies are not asked: what kube-proxy or the CNI of this node sends there from a',
+  'node port, a load balancer or a hostPort.',
 )
 
 function comments(...lines: readonly string[]): readonly string[] {

@@ -48,6 +48,15 @@ export type SettingDefinition = SettingKind & {
   readonly defaultText?: string
 }
 
+/** Mark of upstream packets in the ambient dialect: ztunnel's, which Istio's redirection rules let pass. */
+export const AMBIENT_MARK = 1_337
+
+/** Where istio-cni makes the kubelet's probes of pods come from, by family. */
+export const PROBE_SOURCES = {
+  ipv4: '169.254.7.127',
+  ipv6: 'fd16:9254:7127:1337:ffff:ffff:ffff:ffff',
+} as const
+
 /** What an operator can ask for, see engine.ts. */
 export const ENGINE_CHOICES = ['auto', 'node', 'linux'] as const
 
@@ -256,7 +265,7 @@ export const SETTINGS = [
     type: 'integer',
     name: 'PACKET_MARK',
     default: undefined,
-    defaultText: '1337 in the ambient dialect where the agent may set one, else none',
+    defaultText: `${AMBIENT_MARK} in the ambient dialect where the agent may set one, else none`,
     min: 0,
     max: 4_294_967_295,
     group: 'Connections',
@@ -317,6 +326,20 @@ export const SETTINGS = [
     default: true,
     group: 'Pods',
     help: 'The agent that takes the place of this one may listen in its pods beside it (SO_REUSEPORT), so that an update loses no connection',
+  },
+  {
+    type: 'text',
+    name: 'HOST_PROBE_SNAT_IP',
+    default: PROBE_SOURCES.ipv4,
+    group: 'Pods',
+    help: "Where istio-cni makes the kubelet's probes over IPv4 come from, as it has the variable itself; read by `twinstack rules`, which lets them pass",
+  },
+  {
+    type: 'text',
+    name: 'HOST_PROBE_SNAT_IPV6',
+    default: PROBE_SOURCES.ipv6,
+    group: 'Pods',
+    help: 'The same over IPv6',
   },
   {
     ...PORT,

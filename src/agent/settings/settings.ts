@@ -1,6 +1,6 @@
 /**
- * Turns environment, flags and the mesh file into one frozen Settings, or into every problem that they have. The only
- * reader of variables; what exists is the table in settings-schema.ts.
+ * Turns environment, flags and the mesh file into one frozen Settings, or into every problem that they have. What exists
+ * is the table in settings-schema.ts; beside this `twinstack rules` reads variables of it.
  */
 import { AddressError, parseIp } from '../../core/address.ts'
 import { FAMILY_POLICIES } from '../../core/family.ts'

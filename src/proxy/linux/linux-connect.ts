@@ -141,7 +141,7 @@ export class LinuxConnect implements ConnectAttempt, ReadyHandler {
       // One port serves many destinations; the kernel refuses the connect where it serves this one already.
       options.setInt(this.#fd, SOL_SOCKET, SO_REUSEADDR, 1)
       for (; this.#portsTried < MAX_PORTS_TRIED; this.#portsTried++) {
-        if (bind({ ip: from.ip, port: sourcePorts.next() })) return true
+        if (bind({ ip: from.ip, port: sourcePorts.next(this.#options.direction) })) return true
         if (syscalls.errno() !== EADDRINUSE) return false
       }
       if (bind(from)) return true

@@ -53,6 +53,28 @@ const REFUSED: readonly (readonly [flags: Values, problems: readonly string[], e
   ],
   [{ ...PODS, dns: true }, ['flag --dns is of --mode inpod (leave it out, or write --mode inpod)']],
   [{ mode: 'node' }, [`--mode node needs --pod-cidrs with a range of ipv4 and of ipv6 ${NEEDS}`]],
+  ...['', ',', ' , '].map(
+    (cidrs) =>
+      [
+        { mode: 'node', 'pod-cidrs': cidrs },
+        [`--mode node needs --pod-cidrs with a range of ipv4 and of ipv6 ${NEEDS}`],
+      ] as const,
+  ),
+  [
+    { mode: 'node', families: 'ipv4', 'pod-cidrs': 'pods' },
+    [
+      "invalid flag --pod-cidrs=pods ('pods' is not an IP address; write ranges as in 10.244.0.0/24,fd00:10:244::/64)",
+    ],
+  ],
+  [
+    { mode: 'node', pause: true, remove: true },
+    ['flags --pause and --remove exclude each other (leave one out)'],
+  ],
+  [
+    { mode: 'node', pause: true, routes: true },
+    ['flag --pause leaves the routes as they are (leave --routes out)'],
+  ],
+  [{ pause: true }, ['flag --pause is of --mode node (leave it out, or write --mode node)']],
   [
     { mode: 'node', 'pod-cidrs': '10.0.0.0/8' },
     [`--mode node needs --pod-cidrs with a range of ipv6 ${NEEDS}`],
@@ -106,7 +128,7 @@ t.test('has the defaults of the agent and of Istio', (t) => {
       virtualInterfaces: [],
     },
     output: 'rules',
-    isRemoval: false,
+    action: 'install',
   })
   t.end()
 })
@@ -128,9 +150,14 @@ t.test('keeps the widest of ranges that hold each other, each once', (t) => {
   t.end()
 })
 
-t.test('asks for no ranges where rules are removed, and for those of one family where there is one', (t) => {
-  t.match(rulesRequest({ mode: 'node', remove: true }), { isRemoval: true })
-  const { options } = rulesRequest({ mode: 'node', families: 'ipv6', 'pod-cidrs': 'fd00::/64' })
-  t.match(options, { families: ['ipv6'], podCidrs: { ipv4: [], ipv6: ['fd00::/64'] } })
-  t.end()
-})
+t.test(
+  'asks for no ranges where none are written down, and for those of one family where there is one',
+  (t) => {
+    t.match(rulesRequest({ mode: 'node', remove: true }), { action: 'remove' })
+    t.match(rulesRequest({ mode: 'node', pause: true }), { action: 'pause' })
+    t.match(rulesRequest({ mode: 'node', routes: true }), { output: 'routes', action: 'install' })
+    const { options } = rulesRequest({ mode: 'node', families: 'ipv6', 'pod-cidrs': 'fd00::/64' })
+    t.match(options, { families: ['ipv6'], podCidrs: { ipv4: [], ipv6: ['fd00::/64'] } })
+    t.end()
+  },
+)

@@ -28,6 +28,8 @@ const CASES = [
       'packet-mark': '0x53a',
     },
   ],
+  ['node-services', { ...NODE, 'service-cidrs': '10.96.0.0/12,fd00:96::/108' }],
+  ['node-pause', { mode: 'node', pause: true }],
   ['node-remove', { mode: 'node', remove: true }],
 ] as const
 
@@ -50,7 +52,7 @@ for (const [name, flags] of CASES) {
 t.test('prints the policy routing and its removal', (t) => {
   compare(t, 'routes-inpod.sh', routesText(rulesRequest({ routes: true })))
   compare(t, 'routes-inpod-remove.sh', routesText(rulesRequest({ routes: true, remove: true })))
-  compare(t, 'routes-node.sh', routesText(rulesRequest({ ...NODE, routes: true })))
+  compare(t, 'routes-node.sh', routesText(rulesRequest({ mode: 'node', routes: true })))
   t.end()
 })
 

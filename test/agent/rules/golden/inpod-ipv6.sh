@@ -13,13 +13,13 @@ first() {
   "$1" -w 30 -t "$2" -I "$3" 1 -j "$4"
 }
 without() {
-  while has_jump "$@"; do "$1" -w 30 -t "$2" -D "$3" -j "$4"; done
+  while has_jump "$@"; do "$1" -w 30 -t "$2" -D "$3" -j "$4" || return 1; done
   "$1" -w 30 -t "$2" -F "$4" 2>/dev/null || return 0
   "$1" -w 30 -t "$2" -X "$4"
 }
 # Policy routing: answers to the addresses of clients come to the proxy, which connected to the application from them.
 if [ -d /proc/sys/net/ipv6 ]; then
-ip -6 rule show | grep -q '^32764:.*fwmark 0x111/0xfff ' || ip -6 rule add fwmark 0x111/0xfff pref 32764 lookup 100
+[ -n "$(ip -6 rule show fwmark 0x111/0xfff pref 32764 lookup 100)" ] || ip -6 rule add fwmark 0x111/0xfff pref 32764 lookup 100
 [ "$(cat /proc/sys/net/ipv6/conf/lo/disable_ipv6)" = 1 ] || ip -6 route replace local ::/0 dev lo table 100
 else
   echo 'twinstack: the kernel has no IPv6, its part is left out' >&2

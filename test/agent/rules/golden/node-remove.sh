@@ -11,29 +11,31 @@ first() {
   "$1" -w 30 -t "$2" -I "$3" 1 -j "$4"
 }
 without() {
-  while has_jump "$@"; do "$1" -w 30 -t "$2" -D "$3" -j "$4"; done
+  while has_jump "$@"; do "$1" -w 30 -t "$2" -D "$3" -j "$4" || return 1; done
   "$1" -w 30 -t "$2" -F "$4" 2>/dev/null || return 0
   "$1" -w 30 -t "$2" -X "$4"
 }
-"$IPTABLES" -w 30 -t nat -S >/dev/null
-without "$IPTABLES" nat PREROUTING TWINSTACK_PRERT
-without "$IPTABLES" nat OUTPUT TWINSTACK_OUTPUT
-without "$IPTABLES" mangle PREROUTING TWINSTACK_PRERT
-without "$IPTABLES" mangle OUTPUT TWINSTACK_OUTPUT
+failed=
+"$IPTABLES" -w 30 -t nat -S >/dev/null || failed=1
+without "$IPTABLES" nat PREROUTING TWINSTACK_PRERT || failed=1
+without "$IPTABLES" nat OUTPUT TWINSTACK_OUTPUT || failed=1
+without "$IPTABLES" mangle PREROUTING TWINSTACK_PRERT || failed=1
+without "$IPTABLES" mangle OUTPUT TWINSTACK_OUTPUT || failed=1
 if [ -d /proc/sys/net/ipv6 ]; then
-"$IP6TABLES" -w 30 -t nat -S >/dev/null
-without "$IP6TABLES" nat PREROUTING TWINSTACK_PRERT
-without "$IP6TABLES" nat OUTPUT TWINSTACK_OUTPUT
-without "$IP6TABLES" mangle PREROUTING TWINSTACK_PRERT
-without "$IP6TABLES" mangle OUTPUT TWINSTACK_OUTPUT
+"$IP6TABLES" -w 30 -t nat -S >/dev/null || failed=1
+without "$IP6TABLES" nat PREROUTING TWINSTACK_PRERT || failed=1
+without "$IP6TABLES" nat OUTPUT TWINSTACK_OUTPUT || failed=1
+without "$IP6TABLES" mangle PREROUTING TWINSTACK_PRERT || failed=1
+without "$IP6TABLES" mangle OUTPUT TWINSTACK_OUTPUT || failed=1
 else
   echo 'twinstack: the kernel has no IPv6, its part is left out' >&2
 fi
-while ip -4 rule show | grep -q '^32764:.*fwmark 0x111/0xfff '; do ip -4 rule del fwmark 0x111/0xfff pref 32764 lookup 1337; done
+while [ -n "$(ip -4 rule show fwmark 0x111/0xfff pref 32764 lookup 1337)" ]; do ip -4 rule del fwmark 0x111/0xfff pref 32764 lookup 1337 || { failed=1; break; }; done
 ip -4 route del local 0.0.0.0/0 dev lo table 1337 2>/dev/null || :
 if [ -d /proc/sys/net/ipv6 ]; then
-while ip -6 rule show | grep -q '^32764:.*fwmark 0x111/0xfff '; do ip -6 rule del fwmark 0x111/0xfff pref 32764 lookup 1337; done
+while [ -n "$(ip -6 rule show fwmark 0x111/0xfff pref 32764 lookup 1337)" ]; do ip -6 rule del fwmark 0x111/0xfff pref 32764 lookup 1337 || { failed=1; break; }; done
 ip -6 route del local ::/0 dev lo table 1337 2>/dev/null || :
 else
   echo 'twinstack: the kernel has no IPv6, its part is left out' >&2
 fi
+[ -z "$failed" ]

@@ -8,7 +8,8 @@
 # - answers, and connections that were there before the rules: nat looks at the first packet alone;
 # - UDP and everything else that is not TCP.
 # Captured after all, and perhaps to be excluded: calls to the control plane and to cluster DNS over TCP.
-# Not captured into pods: what kube-proxy of this node sends there from a node port or a load balancer.
+# Not captured into pods, and their policies are not asked: what kube-proxy or the CNI of this node sends there from a
+# node port, a load balancer or a hostPort.
 # To be read by sh; it may be run again.
 set -e
 # IPTABLES=iptables-legacy chooses the other variant, where a machine has both.
@@ -21,15 +22,15 @@ first() {
   "$1" -w 30 -t "$2" -I "$3" 1 -j "$4"
 }
 without() {
-  while has_jump "$@"; do "$1" -w 30 -t "$2" -D "$3" -j "$4"; done
+  while has_jump "$@"; do "$1" -w 30 -t "$2" -D "$3" -j "$4" || return 1; done
   "$1" -w 30 -t "$2" -F "$4" 2>/dev/null || return 0
   "$1" -w 30 -t "$2" -X "$4"
 }
 # Policy routing, for ENABLE_ORIG_SRC=true: answers to the addresses of clients come to the agent, which connected from them.
-ip -4 rule show | grep -q '^32764:.*fwmark 0x111/0xfff ' || ip -4 rule add fwmark 0x111/0xfff pref 32764 lookup 1337
+[ -n "$(ip -4 rule show fwmark 0x111/0xfff pref 32764 lookup 1337)" ] || ip -4 rule add fwmark 0x111/0xfff pref 32764 lookup 1337
 ip -4 route replace local 0.0.0.0/0 dev lo table 1337
 if [ -d /proc/sys/net/ipv6 ]; then
-ip -6 rule show | grep -q '^32764:.*fwmark 0x111/0xfff ' || ip -6 rule add fwmark 0x111/0xfff pref 32764 lookup 1337
+[ -n "$(ip -6 rule show fwmark 0x111/0xfff pref 32764 lookup 1337)" ] || ip -6 rule add fwmark 0x111/0xfff pref 32764 lookup 1337
 [ "$(cat /proc/sys/net/ipv6/conf/lo/disable_ipv6)" = 1 ] || ip -6 route replace local ::/0 dev lo table 1337
 else
   echo 'twinstack: the kernel has no IPv6, its part is left out' >&2
@@ -40,8 +41,6 @@ fi
 :TWINSTACK_PRERT - [0:0]
 # the agent itself
 -A TWINSTACK_PRERT -m mark --mark 0x539/0xfff -j RETURN
-# to this node: the kubelet, pods in the network of the host, node ports
--A TWINSTACK_PRERT -m addrtype --dst-type LOCAL -j RETURN
 # addresses of the link and of groups
 -A TWINSTACK_PRERT -d 127.0.0.0/8 -j RETURN
 -A TWINSTACK_PRERT -d 169.254.0.0/16 -j RETURN
@@ -51,6 +50,8 @@ fi
 -A TWINSTACK_PRERT -p tcp -m tcp --dport 15001 -j RETURN
 -A TWINSTACK_PRERT -p tcp -m tcp --dport 15006 -j RETURN
 -A TWINSTACK_PRERT -p tcp -m tcp --dport 15008 -j RETURN
+# to this node: the kubelet, pods in the network of the host, node ports
+-A TWINSTACK_PRERT -m addrtype --dst-type LOCAL -j RETURN
 # connections of pods of this node
 -A TWINSTACK_PRERT -s 10.244.0.0/24 -p tcp -j REDIRECT --to-ports 15001
 # connections to pods of this node that come from elsewhere
@@ -74,8 +75,6 @@ if [ -d /proc/sys/net/ipv6 ]; then
 :TWINSTACK_PRERT - [0:0]
 # the agent itself
 -A TWINSTACK_PRERT -m mark --mark 0x539/0xfff -j RETURN
-# to this node: the kubelet, pods in the network of the host, node ports
--A TWINSTACK_PRERT -m addrtype --dst-type LOCAL -j RETURN
 # addresses of the link and of groups
 -A TWINSTACK_PRERT -d ::1/128 -j RETURN
 -A TWINSTACK_PRERT -d fe80::/10 -j RETURN
@@ -84,6 +83,8 @@ if [ -d /proc/sys/net/ipv6 ]; then
 -A TWINSTACK_PRERT -p tcp -m tcp --dport 15001 -j RETURN
 -A TWINSTACK_PRERT -p tcp -m tcp --dport 15006 -j RETURN
 -A TWINSTACK_PRERT -p tcp -m tcp --dport 15008 -j RETURN
+# to this node: the kubelet, pods in the network of the host, node ports
+-A TWINSTACK_PRERT -m addrtype --dst-type LOCAL -j RETURN
 # connections of pods of this node
 -A TWINSTACK_PRERT -s fd00:10:244::/64 -p tcp -j REDIRECT --to-ports 15001
 # connections to pods of this node that come from elsewhere
