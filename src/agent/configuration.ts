@@ -12,6 +12,7 @@ import { MeshFileSource, fileSystem } from './source/mesh-file-source.ts'
 import { MESH_FILE_PATH } from './settings/proxy-config.ts'
 import { readSettings } from './settings/settings.ts'
 import { SourceStatus } from './source/source-status.ts'
+import { startNotices } from './start-notices.ts'
 
 import type { Clock } from '../core/clock.ts'
 import type { Engine } from './engine/engine.ts'
@@ -88,31 +89,9 @@ export async function loadConfiguration(
     mesh,
   )
   if (!feed.ok) return { ok: false, errors: feed.problems.map(({ message }) => message) }
+  const notices = startNotices(settings, mesh.dialect, outcome.ignoredFields)
   for (const line of [...settings.warnings, ...outcome.warnings]) logger.log('warn', line)
-  if (outcome.ignoredFields.length > 0) {
-    logger.log('info', `fields without effect on a TCP proxy: ${outcome.ignoredFields.join(', ')}`)
-  }
-  if (settings.allowPlaintext.length > 0) {
-    const names = settings.allowPlaintext.includes('*')
-      ? 'every destination'
-      : settings.allowPlaintext.join(', ')
-    logger.log(
-      'warn',
-      `plain text is permitted to ${names} although the mesh asks for mTLS (TWINSTACK_ALLOW_PLAINTEXT)`,
-    )
-  }
-  if (settings.podCapture !== undefined) {
-    // istio-cni captures DNS by default, and nothing here would answer.
-    logger.log(
-      'warn',
-      'DNS is not served here: captured pods resolve names only where istio-cni leaves DNS alone (ambient.dnsCapture=false)',
-    )
-  } else if (mesh.dialect === 'ambient' && settings.node.nodeName === '') {
-    logger.log(
-      'warn',
-      "policies are not asked about connections between two pods of this node: set NODE_NAME to the node's name, so that its pods are known",
-    )
-  }
+  for (const { level, text } of notices) logger.log(level, text)
   if (chosen.warning !== undefined) logger.log('warn', chosen.warning)
   logEngine(logger, engine)
   return {
