@@ -52,7 +52,10 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
     { clock, logger, open: openAccessLogSink },
     { target: settings.accessLog, format: settings.logFormat },
   )
-  const workloadMetrics = new WorkloadMetrics({ clock })
+  const workloadMetrics = new WorkloadMetrics({
+    clock,
+    hasWorkload: (uid) => store.snapshot.workload.has(uid),
+  })
   const records = new RecordCollector({ clock, workloads: workloadMetrics, log: accessLog })
   const observer = combineObservers(accessLog, ...(deps.observer === undefined ? [] : [deps.observer]))
   const dataPlane = new DataPlane(
@@ -126,9 +129,9 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
     },
     settings,
   )
-  const stopWatching = store.watch((change, snapshot) => {
+  const stopWatching = store.watch((change) => {
     const changed = change.get('workload')
-    if (changed !== undefined) workloadMetrics.workloadsChanged(changed, (uid) => snapshot.workload.has(uid))
+    if (changed !== undefined) workloadMetrics.workloadsChanged(changed)
   })
 
   feed.start()

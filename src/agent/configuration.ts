@@ -1,8 +1,8 @@
 /** Everything that a start reads before it opens anything: settings, what the engine can do, and the mesh. */
 import { readFile } from 'node:fs/promises'
 
+import { tryParseIp } from '../core/address.ts'
 import { MeshStore } from '../mesh/store.ts'
-import { instanceIpsOf } from './data-plane.ts'
 import { autoCapabilities, chooseEngine, logEngine } from './engine/engine-choice.ts'
 import { AgentLogger, stderrDestination } from './logging.ts'
 import { loadInlineMesh, loadMeshFile } from './source/mesh-file.ts'
@@ -12,8 +12,12 @@ import { MeshFileSource, fileSystem } from './source/mesh-file-source.ts'
 import { MESH_FILE_PATH } from './settings/proxy-config.ts'
 import { readSettings } from './settings/settings.ts'
 import { SourceStatus } from './source/source-status.ts'
+import { startNotices } from './start-notices.ts'
 
+import type { IpAddress } from '../core/address.ts'
 import type { Clock } from '../core/clock.ts'
+import type { Result } from '../core/result.ts'
+import type { EnvoyBootstrap } from '../xds-client/resources/bootstrap.ts'
 import type { Engine } from './engine/engine.ts'
 import type { MeshFeed } from './source/mesh-feed.ts'
 import type { LoadedMesh, MeshFileOutcome } from './source/mesh-file.ts'
@@ -81,38 +85,18 @@ export async function loadConfiguration(
     }
   }
 
-  const settings = withBootstrap(settingsInput, first.value, mesh)
+  const second = withBootstrap(settingsInput, first.value, mesh)
+  if (!second.ok) return { ok: false, errors: second.problems.map(({ message }) => message) }
+  const settings = second.value
   const feed = createFeed(
     { ...deps, store, logger, capabilities: engine.capabilities, env: input.env, status, file },
     settings,
     mesh,
   )
   if (!feed.ok) return { ok: false, errors: feed.problems.map(({ message }) => message) }
+  const notices = startNotices(settings, mesh.dialect, outcome.ignoredFields)
   for (const line of [...settings.warnings, ...outcome.warnings]) logger.log('warn', line)
-  if (outcome.ignoredFields.length > 0) {
-    logger.log('info', `fields without effect on a TCP proxy: ${outcome.ignoredFields.join(', ')}`)
-  }
-  if (settings.allowPlaintext.length > 0) {
-    const names = settings.allowPlaintext.includes('*')
-      ? 'every destination'
-      : settings.allowPlaintext.join(', ')
-    logger.log(
-      'warn',
-      `plain text is permitted to ${names} although the mesh asks for mTLS (TWINSTACK_ALLOW_PLAINTEXT)`,
-    )
-  }
-  if (settings.podCapture !== undefined) {
-    // istio-cni captures DNS by default, and nothing here would answer.
-    logger.log(
-      'warn',
-      'DNS is not served here: captured pods resolve names only where istio-cni leaves DNS alone (ambient.dnsCapture=false)',
-    )
-  } else if (mesh.dialect === 'ambient' && settings.node.nodeName === '') {
-    logger.log(
-      'warn',
-      "policies are not asked about connections between two pods of this node: set NODE_NAME to the node's name, so that its pods are known",
-    )
-  }
+  for (const { level, text } of notices) logger.log(level, text)
   if (chosen.warning !== undefined) logger.log('warn', chosen.warning)
   logEngine(logger, engine)
   return {
@@ -180,15 +164,39 @@ function outcomeWithoutFile({ source }: Settings): MeshFileOutcome {
 
 /**
  * A bootstrap says what the environment leaves open: the proxy's own addresses, which decide the single-stack family,
- * and the port of the admin server.
+ * and the port of the admin server. Beside the other settings that may be wrong; then it is said what was taken from where.
  */
-function withBootstrap(input: SettingsInput, settings: Settings, { bootstrap }: LoadedMesh): Settings {
-  const addresses = instanceIpsOf(bootstrap)
+function withBootstrap(
+  input: SettingsInput,
+  settings: Settings,
+  { bootstrap }: LoadedMesh,
+): Result<Settings> {
+  if (settings.source.kind !== 'bootstrap' || bootstrap === undefined) return { ok: true, value: settings }
   const env: Record<string, string | undefined> = { ...input.env }
+  const taken: string[] = []
+  const addresses = instanceIpsOf(bootstrap)
   if (settings.node.instanceIps.length === 0 && addresses.length > 0) {
-    env['INSTANCE_IPS'] = addresses.map(({ text }) => text).join()
+    const text = addresses.map((address) => address.text).join()
+    env['INSTANCE_IPS'] = text
+    taken.push(`INSTANCE_IPS ${text} of the node`)
   }
-  if (bootstrap?.admin !== undefined) env['TWINSTACK_ADMIN_PORT'] ??= String(bootstrap.admin.port)
+  if (bootstrap.admin !== undefined && (env['TWINSTACK_ADMIN_PORT'] ?? '') === '') {
+    const { port } = bootstrap.admin
+    env['TWINSTACK_ADMIN_PORT'] = String(port)
+    taken.push(`admin port ${port}`)
+  }
   const result = readSettings({ ...input, env })
-  return result.ok ? result.value : settings
+  if (result.ok) return result
+  const place = `${settings.source.path}: with ${taken.join(' and ')}`
+  return {
+    ok: false,
+    problems: result.problems.map((problem) => ({ ...problem, message: `${place}: ${problem.message}` })),
+  }
+}
+
+/** The agent's own addresses as a bootstrap's node metadata has them (`INSTANCE_IPS`, separated by commas). */
+function instanceIpsOf(bootstrap: EnvoyBootstrap): readonly IpAddress[] {
+  const text = bootstrap.node.metadata['INSTANCE_IPS']
+  if (typeof text !== 'string') return []
+  return text.split(',').flatMap((part) => tryParseIp(part.trim()) ?? [])
 }

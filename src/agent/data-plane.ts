@@ -4,7 +4,6 @@
  */
 import { availableParallelism } from 'node:os'
 
-import { tryParseIp } from '../core/address.ts'
 import { systemRandom } from '../core/random.ts'
 import { AmbientRouter } from '../mesh/ambient-router.ts'
 import { EnvoyRouter } from '../mesh/envoy-router.ts'
@@ -19,7 +18,6 @@ import { packetMarkOf } from './engine-demands.ts'
 import { captureListeners } from './capture-listeners.ts'
 import { countWorkers } from './settings/worker-count.ts'
 
-import type { IpAddress } from '../core/address.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import type { Router } from '../mesh/router.ts'
@@ -32,7 +30,6 @@ import type { LoadedMesh } from './source/mesh-file.ts'
 import type { RecordCollector } from './access-log/record-collector.ts'
 import type { Settings } from './settings/settings.ts'
 import type { ZdsTransport } from '../zds-client/zds-transport.ts'
-import type { EnvoyBootstrap } from '../xds-client/resources/bootstrap.ts'
 
 export interface DataPlaneDeps {
   readonly clock: Clock
@@ -123,13 +120,6 @@ export class DataPlane {
   }
 }
 
-/** The agent's own addresses as a bootstrap's node metadata has them (`INSTANCE_IPS`, separated by commas). */
-export function instanceIpsOf(bootstrap: EnvoyBootstrap | undefined): readonly IpAddress[] {
-  const text = bootstrap?.node.metadata['INSTANCE_IPS']
-  if (typeof text !== 'string') return []
-  return text.split(',').flatMap((part) => tryParseIp(part.trim()) ?? [])
-}
-
 /** Who decides, and who finds out what has to be known for that. */
 function createRouter(
   { store, clock, discovery }: DataPlaneDeps,
@@ -138,8 +128,10 @@ function createRouter(
 ): { readonly router: Router; readonly discovery: Discovery | undefined } {
   const { instanceIps, network, nodeName, clusterId } = settings.node
   if (mesh.dialect === 'envoy') {
-    const ownAddresses = instanceIps.length > 0 ? instanceIps : instanceIpsOf(mesh.bootstrap)
-    const router = new EnvoyRouter({ store }, { ownAddresses, plaintextPermitted: settings.allowPlaintext })
+    const router = new EnvoyRouter(
+      { store },
+      { ownAddresses: instanceIps, plaintextPermitted: settings.allowPlaintext },
+    )
     return { router, discovery }
   }
   const router = new AmbientRouter(

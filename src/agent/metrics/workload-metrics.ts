@@ -15,6 +15,12 @@ import type { Sample } from './scraped-metric.ts'
 /** The four counters of one set of labels. */
 export type WorkloadCounter = 'opened' | 'closed' | 'sent' | 'received'
 
+export interface WorkloadMetricsDeps {
+  readonly clock: Clock
+  /** Whether a workload is in the mesh now. */
+  readonly hasWorkload: (uid: string) => boolean
+}
+
 export interface WorkloadMetricsOptions {
   /** Series beyond this share one; default 10,000. */
   readonly maxSeries?: number
@@ -47,6 +53,7 @@ const OVERFLOW = 'overflow'
 /** What is published by workload. */
 export class WorkloadMetrics {
   readonly #clock: Clock
+  readonly #hasWorkload: (uid: string) => boolean
   readonly #maxSeries: number
   readonly #keepGoneMs: number
   readonly #series = new Map<string, Series>()
@@ -56,8 +63,9 @@ export class WorkloadMetrics {
   readonly #goneSinceMs = new Map<string, number>()
   readonly #announced = new Map<string, Map<number, Announced>>()
 
-  constructor(deps: { readonly clock: Clock }, options: WorkloadMetricsOptions = {}) {
+  constructor(deps: WorkloadMetricsDeps, options: WorkloadMetricsOptions = {}) {
     this.#clock = deps.clock
+    this.#hasWorkload = deps.hasWorkload
     this.#maxSeries = options.maxSeries ?? DEFAULT_MAX_SERIES
     this.#keepGoneMs = options.keepGoneMs ?? DEFAULT_KEEP_GONE_MS
   }
@@ -102,11 +110,11 @@ export class WorkloadMetrics {
    * Workloads have come, changed or left. The series of one that has left go after a while, unless it comes back or has
    * connections still. Costs the number of workloads that changed or of those that have series, whichever is less.
    */
-  workloadsChanged(changed: ReadonlySet<string>, isThere: (uid: string) => boolean): void {
+  workloadsChanged(changed: ReadonlySet<string>): void {
     const isFew = changed.size <= this.#byWorkload.size
     for (const uid of isFew ? changed : this.#byWorkload.keys()) {
       if (!(isFew ? this.#byWorkload : changed).has(uid)) continue
-      if (isThere(uid)) this.#goneSinceMs.delete(uid)
+      if (this.#hasWorkload(uid)) this.#goneSinceMs.delete(uid)
       else this.#goneSinceMs.set(uid, this.#clock.nowMs())
     }
   }
@@ -155,6 +163,9 @@ export class WorkloadMetrics {
       const ofWorkload = this.#byWorkload.get(uid)
       if (ofWorkload === undefined) this.#byWorkload.set(uid, new Set([series]))
       else ofWorkload.add(series)
+      // Connections and batches outlive a workload: nobody will say of this one that it has left.
+      if (!this.#hasWorkload(uid) && !this.#goneSinceMs.has(uid))
+        this.#goneSinceMs.set(uid, this.#clock.nowMs())
     }
     return series
   }

@@ -352,7 +352,7 @@ function readPorts(reader: SettingsReader, proxyConfig: ProxyConfig): Settings['
     // 0 asks the kernel, which gives each a port of its own.
     if (other !== undefined && port !== 0) {
       const name = `TWINSTACK_${owner.toUpperCase()}_PORT`
-      reader.report(name, `${name} is ${port}, which is the ${other} port already`)
+      reader.report(name, `${name} is ${port}, which is the ${other} port already; write another one`)
     }
     owners.set(port, owner)
   }

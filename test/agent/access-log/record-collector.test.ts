@@ -14,7 +14,8 @@ import type { LogLines, RecordRequest } from '../../../src/proxy/record-batch.ts
 
 function bench() {
   const clock = new FakeClock()
-  const workloads = new WorkloadMetrics({ clock })
+  const gone = new Set<string>()
+  const workloads = new WorkloadMetrics({ clock, hasWorkload: (uid) => !gone.has(uid) })
   const written: LogLines[] = []
   let dropped = 0
   const log = {
@@ -23,6 +24,7 @@ function bench() {
   }
   return {
     clock,
+    gone,
     workloads,
     written,
     dropped: () => dropped,
@@ -94,7 +96,7 @@ t.test('does not wait for a thread that hangs or dies', async (t) => {
 })
 
 t.test('forgets what has been gone for long at each refresh', async (t) => {
-  const { clock, collector, workloads } = bench()
+  const { clock, collector, gone, workloads } = bench()
   collector.add('0', () => undefined)
   const counter = new TrafficCounter({ clock })
   counter.connected(connectionRecord())
@@ -102,7 +104,8 @@ t.test('forgets what has been gone for long at each refresh', async (t) => {
   const traffic = counter.takeBatch()
   collector.receive('0', { kind: 'records', ...(traffic && { traffic }), lines: [], droppedLines: 0 })
   collector.remove('0', 'internal')
-  workloads.workloadsChanged(new Set(['uid-echo']), () => false)
+  gone.add('uid-echo')
+  workloads.workloadsChanged(gone)
   clock.advance(300_000)
   t.equal(workloads.seriesCount, 1)
   await collector.refresh()
@@ -134,7 +137,11 @@ t.test('keeps the lines of several threads whole, whatever part of them a write 
   })
   const options = { target: { kind: 'file', path: '/log' }, format: 'json' } as const
   const log = new AccessLogWriter({ clock, logger: silentLogger, open }, options)
-  const collector = new RecordCollector({ clock, workloads: new WorkloadMetrics({ clock }), log })
+  const collector = new RecordCollector({
+    clock,
+    workloads: new WorkloadMetrics({ clock, hasWorkload: () => true }),
+    log,
+  })
   const batchers = ['0', '1', '2'].map((thread) => {
     const batcher = new RecordBatcher(
       {

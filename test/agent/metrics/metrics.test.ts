@@ -40,7 +40,7 @@ function bench(parts: Partial<MetricsDeps> = {}): {
   readonly lines: () => Promise<readonly string[]>
 } {
   const totals = new ProxyTotals()
-  const workloads = new WorkloadMetrics({ clock: new FakeClock() })
+  const workloads = new WorkloadMetrics({ clock: new FakeClock(), hasWorkload: () => true })
   const metrics = new Metrics(
     {
       totals,

@@ -104,7 +104,7 @@ t.test('batches of several threads add up to what was counted one by one', async
   fc.assert(
     fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
       const clock = new FakeClock()
-      const metrics = new WorkloadMetrics({ clock })
+      const metrics = new WorkloadMetrics({ clock, hasWorkload: () => true })
       const threads = [0, 1, 2].map((): Thread => ({ counter: new TrafficCounter({ clock }), open: [] }))
       const expected = new Map<string, number>()
       const expect = (counter: string, source: string, flags: string, count: number): void => {

@@ -19,6 +19,10 @@ interface Bench {
   readonly clock: FakeClock
   readonly counter: TrafficCounter
   readonly metrics: WorkloadMetrics
+  /** Workloads that are not in the mesh, by UID. */
+  readonly gone: Set<string>
+  readonly leave: (uid: string) => void
+  readonly comeBack: (uid: string) => void
   /** Brings what the counter has to the metrics, as it would get there from another thread. */
   readonly update: () => void
   /** The same, then the series of one counter. */
@@ -28,7 +32,16 @@ interface Bench {
 function bench(options?: WorkloadMetricsOptions): Bench {
   const clock = new FakeClock()
   const counter = new TrafficCounter({ clock })
-  const metrics = new WorkloadMetrics({ clock }, options)
+  const gone = new Set<string>()
+  const metrics = new WorkloadMetrics({ clock, hasWorkload: (uid) => !gone.has(uid) }, options)
+  const leave = (uid: string): void => {
+    gone.add(uid)
+    metrics.workloadsChanged(new Set([uid]))
+  }
+  const comeBack = (uid: string): void => {
+    gone.delete(uid)
+    metrics.workloadsChanged(new Set([uid]))
+  }
   const update = (): void => {
     const batch = counter.takeBatch()
     if (batch !== undefined) metrics.merge('0', structuredClone(batch))
@@ -38,7 +51,7 @@ function bench(options?: WorkloadMetricsOptions): Bench {
     update()
     return [...metrics.samples(what)]
   }
-  return { clock, counter, metrics, update, samples }
+  return { clock, counter, metrics, gone, leave, comeBack, update, samples }
 }
 
 function total(samples: Bench['samples'], counter: WorkloadCounter): number {
@@ -123,11 +136,11 @@ t.test('counts the bytes of a live connection at each batch, and none twice', as
 })
 
 t.test('forgets the series of a workload five minutes after it has gone', async (t) => {
-  const { clock, counter, metrics, update } = bench()
+  const { clock, counter, metrics, update, leave } = bench()
   counter.connected(connectionRecord())
   counter.closed(closedConnectionRecord())
   update()
-  metrics.workloadsChanged(new Set(['uid-echo']), () => false)
+  leave('uid-echo')
   clock.advance(299_999)
   update()
   t.equal(metrics.seriesCount, 1)
@@ -137,14 +150,14 @@ t.test('forgets the series of a workload five minutes after it has gone', async 
 })
 
 t.test('keeps the series of a workload that comes back, and of one that has connections', async (t) => {
-  const { clock, counter, metrics, samples, update } = bench()
+  const { clock, counter, metrics, samples, update, leave, comeBack } = bench()
   counter.connected(connectionRecord({ id: 1, ...from('back') }))
   counter.closed(closedConnectionRecord({ id: 1, ...from('back') }))
   counter.connected(connectionRecord({ id: 2, ...from('busy') }))
   update()
-  metrics.workloadsChanged(new Set(['uid-back']), () => false)
-  metrics.workloadsChanged(new Set(['uid-busy']), () => false)
-  metrics.workloadsChanged(new Set(['uid-back']), () => true)
+  leave('uid-back')
+  leave('uid-busy')
+  comeBack('uid-back')
   clock.advance(400_000)
   update()
   t.equal(metrics.seriesCount, 2)
@@ -157,14 +170,15 @@ t.test('keeps the series of a workload that comes back, and of one that has conn
 })
 
 t.test('finds its own among the many workloads that change at once', async (t) => {
-  const { clock, counter, metrics, samples, update } = bench()
+  const { clock, counter, metrics, samples, update, gone } = bench()
   for (const [id, name] of ['gone', 'there'].entries()) {
     counter.connected(connectionRecord({ id, ...from(name) }))
     counter.closed(closedConnectionRecord({ id, ...from(name) }))
   }
   update()
   const changed = new Set(['uid-gone', ...Array.from({ length: 100 }, (_, n) => `uid-${n}`)])
-  metrics.workloadsChanged(changed, (uid) => uid !== 'uid-gone')
+  gone.add('uid-gone')
+  metrics.workloadsChanged(changed)
   clock.advance(300_000)
   t.strictSame(
     samples('opened').map(({ labels }) => labels['source_workload']),
@@ -188,23 +202,23 @@ t.test('puts what exceeds the limit of series into one overflow series per repor
 })
 
 t.test('makes room for new series by forgetting gone workloads even if nobody scrapes', async (t) => {
-  const { clock, counter, metrics, samples, update } = bench({ maxSeries: 1 })
+  const { clock, counter, samples, update, leave } = bench({ maxSeries: 1 })
   counter.connected(connectionRecord(from('old')))
   counter.closed(closedConnectionRecord(from('old')))
   update()
-  metrics.workloadsChanged(new Set(['uid-old']), () => false)
+  leave('uid-old')
   clock.advance(300_000)
   counter.connected(connectionRecord({ id: 2, ...from('new') }))
   t.match(samples('opened'), [{ labels: { source_workload: 'new' } }])
 })
 
 t.test('moves a series out of the overflow when there is room and its connections have ended', async (t) => {
-  const { clock, counter, metrics, samples, update } = bench({ maxSeries: 1 })
+  const { clock, counter, samples, update, leave } = bench({ maxSeries: 1 })
   counter.connected(connectionRecord({ id: 1, ...from('old') }))
   counter.connected(connectionRecord({ id: 2, ...from('new') }))
   counter.closed(closedConnectionRecord({ id: 1, ...from('old') }))
   update()
-  metrics.workloadsChanged(new Set(['uid-old']), () => false)
+  leave('uid-old')
   clock.advance(300_000)
   update()
   counter.connected(connectionRecord({ id: 3, ...from('new') }))
@@ -220,7 +234,7 @@ t.test('moves a series out of the overflow when there is room and its connection
 })
 
 t.test('counts the connections of a thread that died as closed', async (t) => {
-  const { counter, metrics, samples } = bench()
+  const { counter, metrics, samples, leave } = bench()
   counter.connected(connectionRecord({ id: 1 }))
   counter.connected(connectionRecord({ id: 2 }))
   counter.closed(closedConnectionRecord({ id: 2 }))
@@ -231,16 +245,16 @@ t.test('counts the connections of a thread that died as closed', async (t) => {
     ['-', 1],
     ['UR', 1],
   ])
-  metrics.workloadsChanged(new Set(['uid-echo']), () => false)
+  leave('uid-echo')
   metrics.threadGone('0', 'upstream_reset')
   t.equal([...metrics.samples('closed')].length, 2, 'only once')
 })
 
 t.test('forgets the series of a gone workload when the thread that had its connections died', async (t) => {
-  const { clock, counter, metrics, update } = bench()
+  const { clock, counter, metrics, update, leave } = bench()
   counter.connected(connectionRecord())
   update()
-  metrics.workloadsChanged(new Set(['uid-echo']), () => false)
+  leave('uid-echo')
   clock.advance(300_000)
   metrics.forgetGone()
   t.equal(metrics.seriesCount, 1)
@@ -249,12 +263,32 @@ t.test('forgets the series of a gone workload when the thread that had its conne
   t.equal(metrics.seriesCount, 0)
 })
 
+t.test('forgets what is counted for a workload that has gone already', async (t) => {
+  const { clock, counter, metrics, leave, update } = bench()
+  // What a thread had counted by then, and a connection that reaches an upstream afterwards.
+  counter.connected(connectionRecord({ id: 1, ...from('early') }))
+  counter.closed(closedConnectionRecord({ id: 1, ...from('early') }))
+  for (const uid of ['uid-early', 'uid-late']) leave(uid)
+  update()
+  clock.advance(299_999)
+  counter.connected(connectionRecord({ id: 2, ...from('late') }))
+  counter.closed(closedConnectionRecord({ id: 2, ...from('late') }))
+  update()
+  t.equal(metrics.seriesCount, 2)
+  clock.advance(1)
+  update()
+  t.equal(metrics.seriesCount, 1, 'from when it was counted first')
+  clock.advance(299_999)
+  update()
+  t.equal(metrics.seriesCount, 0)
+})
+
 t.test('publishes a series that was forgotten again when a thread counts for it', async (t) => {
-  const { clock, counter, metrics, samples, update } = bench()
+  const { clock, counter, metrics, samples, update, leave } = bench()
   counter.connected(connectionRecord())
   counter.closed(closedConnectionRecord())
   update()
-  metrics.workloadsChanged(new Set(['uid-echo']), () => false)
+  leave('uid-echo')
   clock.advance(300_000)
   metrics.forgetGone()
   t.strictSame([...metrics.samples('opened')], [])

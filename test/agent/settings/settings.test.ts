@@ -158,7 +158,7 @@ t.test('takes ports from PROXY_CONFIG, then from the mesh file, where no variabl
 
 t.test('refuses two servers on one port', async (t) => {
   t.strictSame(messagesOf({ TWINSTACK_METRICS_PORT: '15000' }), [
-    'TWINSTACK_METRICS_PORT is 15000, which is the admin port already',
+    'TWINSTACK_METRICS_PORT is 15000, which is the admin port already; write another one',
   ])
 })
 
