@@ -18,7 +18,9 @@ const someEnds = fc
       ? endsOf(`[fd00::${host.toString(16)}]:${port}`, `[fd00::99]:${port % 3}`)
       : endsOf(`10.0.0.${host}:${port}`, `10.0.0.99:${port % 3}`),
   )
-  .chain((ends) => fc.constantFrom(undefined, 1, 2).map((namespace) => ({ ...ends, namespace })))
+  .chain((ends) =>
+    fc.constantFrom(undefined, 1, 2).map((namespaceId): ConnectionEnds => ({ ...ends, namespaceId })),
+  )
 
 t.test('holds what a multiset of connections holds, for every reader', async (t) => {
   const steps = fc.array(fc.tuple(fc.boolean(), someEnds), { maxLength: 600 })
@@ -29,7 +31,7 @@ t.test('holds what a multiset of connections holds, for every reader', async (t)
       const counts = new Map<string, number>()
       const seen = new Map<string, ConnectionEnds>()
       for (const [isAdded, ends] of all) {
-        const key = `${formatSocketAddress(ends.from)} ${formatSocketAddress(ends.to)} ${ends.namespace ?? 0}`
+        const key = `${formatSocketAddress(ends.from)} ${formatSocketAddress(ends.to)} ${ends.namespaceId ?? 0}`
         seen.set(key, ends)
         if (isAdded) table.add(ends)
         else table.delete(ends)

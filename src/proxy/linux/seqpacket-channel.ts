@@ -46,7 +46,7 @@ export interface SeqpacketDeps {
 
 /** The longest packet that is taken. */
 export const MAX_PACKET_BYTES = 65_536
-/** sun_path with its end, unix(7). */
+/** sun_path without the zero at its end, unix(7). */
 const MAX_PATH_BYTES = 107
 /** struct cmsghdr: length, level, type. */
 const HEADER_BYTES = 16
