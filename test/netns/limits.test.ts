@@ -85,7 +85,12 @@ if (requireNamespaces(t)) {
           { total: answered + reset, refused, cut },
           { total: 2 * CHURN.total, refused: 0, cut: 0 },
         )
-        t.equal(await agent.metric('twinstack_connections_closed_total{reason="connection_limit"}'), reset)
+        // The client sees the reset before it is counted.
+        await eventually(
+          `${reset} are counted`,
+          async () =>
+            (await agent.metric('twinstack_connections_closed_total{reason="connection_limit"}')) === reset,
+        )
 
         await clientHost.release()
         await untilIdle(lab, before)

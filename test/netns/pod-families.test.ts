@@ -18,8 +18,11 @@ const ADMIN_PORT = 15_000
 const LISTENERS = ['outbound', 'inbound', 'hbone'] as const
 /** Of the one family that a pod is given later. */
 const LATE = 'fd00:10:244::beef'
+/** A family that is absent is looked for every half minute in the end. */
+const PROBED_MS = 45_000
 
 if (requireNamespaces(t)) {
+  t.setTimeout(120_000)
   t.test('pods of one family on a node that has both', async (t) => {
     const lab = await CapturedLab.start(t, {
       pods: [
@@ -93,7 +96,7 @@ if (requireNamespaces(t)) {
       await eventually(
         'its listeners are bound',
         async () => (await countOf('inbound', 'ipv6', 'bound')) === 3,
-        20_000,
+        PROBED_MS,
       )
       t.match(await stateOf(late), { addresses: [late.address('ipv4'), LATE] })
       lab.setMesh({})

@@ -4,6 +4,7 @@ import { readdirSync, statSync } from 'node:fs'
 import t from 'tap'
 
 import { FAMILIES } from '../../src/core/family.ts'
+import { POD_RELEASE_DEADLINE_MS } from '../../src/proxy/pods/pod-set.ts'
 import { CapturedLab } from '../fixtures/captured-pods.ts'
 import { eventually } from '../fixtures/eventually.ts'
 import { NamespaceHost } from '../fixtures/namespace-host.ts'
@@ -19,9 +20,10 @@ const PODS = [
   { namespace: 'shop', name: 'client' },
   { namespace: 'shop', name: 'server' },
 ]
-/** Pods that come and go beside the others, and how fast. */
+/** Pods that come and go beside the others. */
 const CHANGES = 40
-const MIN_PER_MINUTE = 100
+/** A third of what a busy machine does: it may stall for a minute in all. */
+const MIN_PER_MINUTE = 30
 const TRANSFER = { totalBytes: 64 * 1_048_576, paceMs: 15 }
 const NONE_FAILED = { reset: 0, refused: 0, cut: 0 }
 
@@ -141,12 +143,18 @@ if (requireNamespaces(t)) {
       return counts.every(({ answered }) => answered > 100)
     })
     const before = agent.descriptors().filter(isOfPods)
-    const startedAt = performance.now()
-    for (let change = 0; change < CHANGES; change++) await changePod(t, lab, `guest-${change}`)
-    const perMinute = CHANGES / ((performance.now() - startedAt) / 60_000)
+    const tookMs: number[] = []
+    for (let change = 0; change < CHANGES; change++) {
+      const startedAt = performance.now()
+      await changePod(t, lab, `guest-${change}`)
+      tookMs.push(performance.now() - startedAt)
+    }
+    const quickestMs = Math.min(...tookMs)
+    const perMinute = 60_000 / (tookMs.reduce((sum, each) => sum + each) / CHANGES)
     const after = agent.descriptors().filter(isOfPods)
     t.comment(`${Math.round(perMinute)} pods per minute`)
     t.ok(perMinute > MIN_PER_MINUTE, `at ${Math.round(perMinute)} per minute`)
+    t.ok(quickestMs < POD_RELEASE_DEADLINE_MS, `without a wait, in ${Math.round(quickestMs)} ms`)
     for (const each of load) {
       const result = await each.stop()
       t.match(result, NONE_FAILED)
@@ -241,7 +249,6 @@ if (requireNamespaces(t)) {
     })
 
     // Cut off in the middle, a snapshot says of nobody that they are gone.
-    await cni.setPods([])
     await cni.closeNextSnapshotAfter(0)
     await cni.disconnect()
     await eventually('the snapshot was cut', async () => (await cni.connections())[2]?.phase === 'closed')
@@ -269,7 +276,8 @@ if (requireNamespaces(t)) {
     await eventually(
       'the pod is taken in when it can be',
       async () => (await agent.metric('workload_manager_active_proxy_count')) === 3,
-      15_000,
+      // The pause before the next try doubles, to 30 s in the end.
+      40_000,
     )
   })
 }

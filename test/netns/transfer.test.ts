@@ -19,10 +19,10 @@ import type { Test } from 'tap'
 import type { HostTransfer, NamespaceHost } from '../fixtures/namespace-host.ts'
 
 const MIB = 1_048_576
-/** Slow enough that something can happen in the middle: about 20 MiB per second. */
-const PACED = { totalBytes: 16 * MIB, paceMs: 3 } as const
-/** An edit is noticed after a second. */
-const SLOW = { totalBytes: 16 * MIB, paceMs: 12 } as const
+/** Slow enough that something can happen in the middle, on a machine that stalls too: four seconds. */
+const PACED = { totalBytes: 16 * MIB, paceMs: 16 } as const
+/** An edit is noticed after a second: six seconds. */
+const SLOW = { totalBytes: 16 * MIB, paceMs: 24 } as const
 const LOSSY = { totalBytes: 2 * MIB, paceMs: 0 } as const
 
 /** What replaces the configuration in mid-transfer: nothing of it is what the transfer came by. */
@@ -55,6 +55,7 @@ async function arrives(t: Test, transfers: readonly HostTransfer[], totalBytes: 
 }
 
 if (requireNamespaces(t)) {
+  t.setTimeout(180_000)
   forEachEngine(t, 'a transfer', async (t, engine) => {
     const { agent, clientHost, serverHost, node, server, file } = await startNamespaceProxy(t, engine, {
       config: VIRTUAL_INBOUND,
