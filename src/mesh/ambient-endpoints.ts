@@ -38,6 +38,8 @@ export interface ServiceQuestion {
   /** The network of this node; others are reached through gateways, which speak mTLS only. */
   readonly network: string
   readonly isPlaintextPermitted: (workload: Workload) => boolean
+  /** The node of the client, where that matters for more than the choice: see Endpoint.isBesideClient. */
+  readonly clientNode: string | undefined
 }
 
 interface Candidate {
@@ -63,7 +65,7 @@ export function viewService(question: ServiceQuestion): ServiceView {
   if (usable.length === 0) return { kind: 'none', isMtls: counting.length > 0 }
   const ranks = mode === 'failover' ? [...new Set(usable.map(({ rank }) => rank))].sort((a, b) => b - a) : []
   const endpoints = usable.map((candidate) =>
-    endpointOf(candidate, Math.max(0, ranks.indexOf(candidate.rank))),
+    endpointOf(candidate, Math.max(0, ranks.indexOf(candidate.rank)), question.clientNode),
   )
   return { kind: 'endpoints', endpoints }
 }
@@ -99,6 +101,14 @@ export function workloadLabels(workload: Workload): WorkloadLabels {
   return { uid, name, namespace, canonicalName, canonicalRevision, cluster: clusterId, locality }
 }
 
+/** What an endpoint says of a client on `clientNode`; nothing where that is not known. */
+export function besideClient(
+  { node }: Workload,
+  clientNode: string | undefined,
+): Pick<Endpoint, 'isBesideClient'> {
+  return clientNode !== undefined && node === clientNode ? { isBesideClient: true } : {}
+}
+
 function candidateOf(workload: Workload, question: ServiceQuestion): Candidate | undefined {
   const { service, servicePort, vantage } = question
   const { healthPolicy, routingPreferences } = service.loadBalancing
@@ -128,7 +138,11 @@ function reachableAddresses(
   return families === 'ipv4' || families === 'ipv6' ? all.filter(({ family }) => family === families) : all
 }
 
-function endpointOf({ workload, targetPort, addresses }: Candidate, priority: number): Endpoint {
+function endpointOf(
+  { workload, targetPort, addresses }: Candidate,
+  priority: number,
+  clientNode: string | undefined,
+): Endpoint {
   return {
     id: `${workload.uid}:${targetPort}`,
     addresses: addresses.map((ip) => ({ ip: unpackIp(ip), port: targetPort })),
@@ -138,6 +152,7 @@ function endpointOf({ workload, targetPort, addresses }: Candidate, priority: nu
     health: 'healthy',
     locality: workload.locality,
     protocol: 'tcp',
+    ...besideClient(workload, clientNode),
     workload: workloadLabels(workload),
   }
 }

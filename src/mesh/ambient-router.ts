@@ -3,6 +3,7 @@
  * and whether policies let one into a pod. Follows ztunnel's order of look-ups, over plain TCP only: what the mesh wants
  * to have on mTLS is refused unless the operator permits plain text by name.
  */
+import { unpackIp } from '../core/packed-ip.ts'
 import {
   AMBIENT_SETTINGS,
   targetPortOf,
@@ -74,7 +75,7 @@ export class AmbientRouter implements Router {
   readonly #judgedNode: string | undefined
   // Upstreams are kept, so that one stays the same object while nothing has changed.
   readonly #answers = new ServiceAnswers<Upstream | Rejection>()
-  readonly #directUpstreams = new DirectUpstreams()
+  readonly #directUpstreams: DirectUpstreams
 
   constructor(deps: { readonly store: MeshStore }, options: AmbientRouterOptions) {
     this.#store = deps.store
@@ -82,6 +83,7 @@ export class AmbientRouter implements Router {
     this.#clusterId = options.clusterId ?? ''
     this.#permitted = new Set(options.plaintextPermitted)
     this.#judgedNode = options.judgesLocalPods === true ? options.localNode : undefined
+    this.#directUpstreams = new DirectUpstreams(this.#judgedNode)
     this.#defaultVantage = {
       network: options.network,
       ...(options.localNode !== undefined && { node: options.localNode }),
@@ -174,7 +176,7 @@ export class AmbientRouter implements Router {
     if ('reason' in answer) return reject(question, answer, service)
     const allowed = this.#withoutDenied(question, answer)
     if ('reason' in allowed) return reject(question, allowed, service)
-    return accept(question, 'upstream', allowed, service)
+    return this.#accept(question, 'upstream', allowed, service)
   }
 
   /** Leaves out what policies of pods on this node deny the client; the same object where they deny nothing. */
@@ -211,6 +213,7 @@ export class AmbientRouter implements Router {
       hosts: snapshot.host,
       network: this.#network,
       isPlaintextPermitted: (workload) => this.#isPlaintextPermitted(workload, key),
+      clientNode: this.#judgedNode,
     })
     if (answer.kind === 'endpoints')
       return { ...AMBIENT_SETTINGS, name: `${key}:${servicePort}`, endpoints: answer.endpoints }
@@ -232,14 +235,40 @@ export class AmbientRouter implements Router {
     // A policy may deny the twin address only.
     const allowed = this.#withoutDenied(question, this.#directUpstream(question, workload))
     if ('reason' in allowed) return reject(question, allowed, service)
-    return accept(question, 'original-destination', allowed, service)
+    return this.#accept(question, 'original-destination', allowed, service)
   }
 
   #direct(
     question: Question,
     { owner, service }: { readonly owner?: Workload; readonly service?: Service | undefined } = {},
   ): Route {
-    return accept(question, 'original-destination', this.#directUpstream(question, owner), service)
+    return this.#accept(question, 'original-destination', this.#directUpstream(question, owner), service)
+  }
+
+  #accept(
+    question: Question,
+    kind: 'upstream' | 'original-destination',
+    upstream: Upstream,
+    service: Service | undefined,
+  ): Route {
+    const { accessLogs } = question.facts.listener
+    const clientTwins = this.#clientTwins(question)
+    return {
+      kind,
+      upstream,
+      settings: { accessLogs },
+      labels: labelsOf(question, service),
+      ...(clientTwins !== undefined && { clientTwins }),
+    }
+  }
+
+  /** By which the other end knows a pod of this node whose connection goes on in the other family. */
+  #clientTwins({ facts, source }: Question): readonly SocketAddress[] | undefined {
+    const { client, listener } = facts
+    if (source === undefined || source.node !== this.#judgedNode || listener.direction !== 'outbound')
+      return undefined
+    const twins = source.addresses.filter(({ family }) => family !== client.ip.family)
+    return twins.length === 0 ? undefined : twins.map((ip) => ({ ip: unpackIp(ip), port: 0 }))
   }
 
   #directUpstream({ facts }: Question, owner: Workload | undefined): Upstream {
@@ -284,16 +313,6 @@ function decide(
       ...(source !== undefined && { source }),
     },
   })
-}
-
-function accept(
-  question: Question,
-  kind: 'upstream' | 'original-destination',
-  upstream: Upstream,
-  service: Service | undefined,
-): Route {
-  const { accessLogs } = question.facts.listener
-  return { kind, upstream, settings: { accessLogs }, labels: labelsOf(question, service) }
 }
 
 function reject(question: Question, rejection: Rejection, service: Service | undefined): Route {

@@ -4,7 +4,7 @@
  */
 import { formatSocketAddress } from '../core/address.ts'
 import { ipKey, unpackIp } from '../core/packed-ip.ts'
-import { AMBIENT_SETTINGS, workloadLabels } from './ambient-endpoints.ts'
+import { AMBIENT_SETTINGS, besideClient, workloadLabels } from './ambient-endpoints.ts'
 
 import type { SocketAddress } from '../core/address.ts'
 import type { IpKey } from '../core/packed-ip.ts'
@@ -30,8 +30,14 @@ interface Held {
 const MAX_KEPT = 4
 
 export class DirectUpstreams {
+  readonly #clientNode: string | undefined
   /** What is kept goes with the workload, so that it is never of an earlier state of it. */
   readonly #byOwner = new WeakMap<Workload, Held[]>()
+
+  /** @param clientNode the node of outbound clients, where it matters: see Endpoint.isBesideClient */
+  constructor(clientNode: string | undefined) {
+    this.#clientNode = clientNode
+  }
 
   /** The upstream of a destination: the same object as the last time, where the owner is unchanged and has few of them. */
   upstreamOf({ direction, destination, owner }: DirectDestination): Upstream {
@@ -45,7 +51,8 @@ export class DirectUpstreams {
     const ip = ipKey(destination.ip)
     const held = kept.find((each) => each.port === port && each.ip === ip && each.direction === direction)
     if (held !== undefined) return held.upstream
-    const upstream = toWorkload(direction, destination, owner)
+    const clientNode = direction === 'outbound' ? this.#clientNode : undefined
+    const upstream = toWorkload(direction, destination, { owner, clientNode })
     kept.push({ direction, ip, port, upstream })
     if (kept.length > MAX_KEPT) kept.shift()
     return upstream
@@ -60,7 +67,11 @@ function passthrough(direction: TrafficDirection, destination: SocketAddress): U
   }
 }
 
-function toWorkload(direction: TrafficDirection, destination: SocketAddress, owner: Workload): Upstream {
+function toWorkload(
+  direction: TrafficDirection,
+  destination: SocketAddress,
+  { owner, clientNode }: { readonly owner: Workload; readonly clientNode: string | undefined },
+): Upstream {
   const { port } = destination
   const asked = ipKey(destination.ip)
   const twins = owner.addresses.filter((ip) => ipKey(ip) !== asked).map((ip) => ({ ip: unpackIp(ip), port }))
@@ -73,6 +84,7 @@ function toWorkload(direction: TrafficDirection, destination: SocketAddress, own
     id,
     addresses: [destination, ...twins],
     locality,
+    ...besideClient(owner, clientNode),
     workload: workloadLabels(owner),
   }
   return {

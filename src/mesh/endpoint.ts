@@ -33,6 +33,11 @@ export interface Endpoint {
   readonly localityWeight?: number
   /** `hbone`: the mesh wants mTLS to this endpoint, so plain text is not a substitute. */
   readonly protocol: 'tcp' | 'hbone'
+  /**
+   * A pod of the node that the client is a pod of. Its answers to the client's address may reach the client past the node, by
+   * a bridge that both are on, so that the address is no source for connections to it.
+   */
+  readonly isBesideClient?: boolean
   /** The workload behind the endpoint, where the control plane says so; source of metric labels. */
   readonly workload?: WorkloadLabels
 }

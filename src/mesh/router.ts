@@ -56,6 +56,8 @@ export type Route =
       readonly upstream: Upstream
       readonly settings: ConnectionSettings
       readonly labels: RouteLabels
+      /** Addresses of the client in the other family, where the client is a pod of this node; port 0. */
+      readonly clientTwins?: readonly SocketAddress[]
     }
   | {
       readonly kind: 'reject'

@@ -85,6 +85,7 @@ const TIMER_SLACK_MS = 1
 const ROUTING: Phase = { kind: 'routing' }
 const ENDED: Phase = { kind: 'ended' }
 const NO_LABELS: RouteLabels = {}
+const NO_SOURCES: readonly SocketAddress[] = []
 const NO_ATTEMPTS: readonly AttemptRecord[] = []
 
 export class Connection implements RouteWaiter {
@@ -277,11 +278,11 @@ export class Connection implements RouteWaiter {
       )
       return
     }
-    this.#race(upstream, state, targets, families)
+    this.#race(route, state, targets, families)
   }
 
   #race(
-    upstream: Upstream,
+    { upstream, clientTwins = NO_SOURCES }: AcceptingRoute,
     state: UpstreamState,
     targets: readonly AttemptTarget[],
     families: readonly Family[],
@@ -295,7 +296,7 @@ export class Connection implements RouteWaiter {
         connectTimeoutMs: upstream.connectTimeoutMs,
         source: {
           configured: upstream.sourceAddresses,
-          preserved: this.#preservesSource ? this.facts.client : undefined,
+          preserved: this.#preservesSource ? [this.facts.client, ...clientTwins] : NO_SOURCES,
         },
         direction: this.facts.listener.direction,
         packetMark,

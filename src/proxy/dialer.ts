@@ -131,7 +131,7 @@ export class Dial {
     const target = this.#plan.targets[index]
     if (target === undefined) throw new TypeError(`the race started address ${index}, which does not exist`)
     const { source, direction, packetMark, keepalive, namespace } = this.#plan
-    const { from, isTransparent } = sourceOf(source, target.family)
+    const { from, isTransparent } = sourceOf(source, target)
     const { clock, loops, transport } = this.#deps
     const attempt: RunningAttempt = {
       target,

@@ -43,6 +43,13 @@ const POD_FIELDS = {
 
 const ENVIRONMENT = environmentOf(AGENT, POD_FIELDS)
 
+/** The variables that the ConfigMap of the overlay for nodes gives the agent and the rules. */
+const CAPTURE_SETTINGS: Readonly<Record<string, string>> = Object.fromEntries(
+  [...textAt(NODE_CAPTURE, 'kustomization.yaml').matchAll(/^ {6}- ([A-Z_]+)=(.*)$/gm)].map(
+    ([, name = '', value = '']) => [name, value],
+  ),
+)
+
 /** What the agent makes of its variables in a cluster. */
 function settingsOf(env: Readonly<Record<string, string>>): Settings {
   const read = readSettings({ env: { KUBERNETES_SERVICE_HOST: '10.96.0.1', ...env } })
@@ -212,10 +219,23 @@ t.test('the components select the pods and ports of the DaemonSet', async (t) =>
 
 t.test('the overlay without istio-cni is in the network of the node and does not ask for pods', async (t) => {
   const patch = objectIn(NODE_CAPTURE, 'daemonset.yaml')
-  const env = { ...ENVIRONMENT, ...environmentOf(agentOf(patch), POD_FIELDS) }
+  const env = { ...ENVIRONMENT, ...CAPTURE_SETTINGS, ...environmentOf(agentOf(patch), POD_FIELDS) }
   t.equal(env['INPOD_ENABLED'], 'false')
+  t.equal(settingsOf(env).preservesSource, true, 'the agent of another node sees who the client is')
   t.strictSame(settingsOf(env).warnings, [])
   t.match(podOf(patch), { hostNetwork: true, dnsPolicy: 'ClusterFirstWithHostNet' })
   t.match(fieldOf(patch, 'spec', 'updateStrategy', 'rollingUpdate'), { maxSurge: 0, maxUnavailable: 1 })
   t.match(fieldOf(agentOf(patch), 'securityContext', 'capabilities'), { add: ['NET_ADMIN'] })
+})
+
+t.test('the agent and the rules of its node read their settings from one place', async (t) => {
+  const patch = objectIn(NODE_CAPTURE, 'daemonset.yaml')
+  const capture = named(arrayOf(podOf(patch), 'initContainers'), 'capture')
+  t.ok(Object.keys(CAPTURE_SETTINGS).length > 0)
+  for (const container of [agentOf(patch), capture])
+    t.strictSame(arrayOf(container, 'envFrom'), [{ configMapRef: { name: 'ztunnel-capture-settings' } }])
+  const script = textAt(NODE_CAPTURE, 'capture.sh')
+  for (const name of Object.keys(CAPTURE_SETTINGS)) t.match(script, name)
+  const preStop = fieldOf(agentOf(patch), 'lifecycle', 'preStop', 'exec')
+  t.strictSame(preStop['command'], ['/bin/sh', '/etc/twinstack/capture.sh', 'pause'])
 })

@@ -96,7 +96,7 @@ const WITH_NET_ADMIN = ['setpriv', '--bounding-set=-all,+net_admin', '--inh-caps
 async function capture(
   { prefix }: Namespace,
   folder: string,
-  action: 'install' | 'remove',
+  action: 'install' | 'pause',
   nodeName: string = NODE.name,
 ): Promise<string> {
   const script = ['/bin/sh', `${NODE_CAPTURE}/capture.sh`, action]
@@ -109,7 +109,7 @@ async function capture(
       NODE_NAME: nodeName,
       KUBERNETES_SERVICE_HOST: '127.0.0.1',
       KUBERNETES_SERVICE_PORT: '6443',
-      TWINSTACK_EXCLUDE_PORTS: '15010,15012,15017',
+      CAPTURE_EXCLUDE_PORTS: '15010,15012,15017',
     },
   })
   return stdout
@@ -226,10 +226,13 @@ if (requireNamespaces(t)) {
       t.equal(added.length, FAMILIES.length, 'answers find their way in each family')
       await capture(control, folder, 'install')
       t.equal(control.run('nft', 'list', 'ruleset'), rules, 'a second time changes nothing')
-      await capture(control, folder, 'remove')
-      await capture(control, folder, 'remove')
-      t.equal(control.run('nft', 'list', 'ruleset').trim(), '', 'nothing is left')
-      t.equal(routing(), before)
+      const installed = routing()
+      await capture(control, folder, 'pause')
+      await capture(control, folder, 'pause')
+      t.notMatch(control.run('nft', 'list', 'ruleset'), /:15001|:15006/, 'nothing is redirected')
+      t.equal(routing(), installed, 'answers on open connections find their way')
+      control.ip('link add kube-ipvs0 type bridge')
+      await t.rejects(capture(control, folder, 'install'), { message: /set CAPTURE_SERVICE_CIDRS/ })
     })
   })
 }

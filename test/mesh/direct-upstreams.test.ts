@@ -25,7 +25,7 @@ function summary({ name, endpoints }: Upstream): string {
 }
 
 t.test('each destination of a workload has its own upstream, which stays the same object', async (t) => {
-  const upstreams = new DirectUpstreams()
+  const upstreams = new DirectUpstreams(undefined)
   const owner = dualStackWorkload()
   const ask = (text: string, direction: TrafficDirection = 'outbound'): Upstream =>
     upstreams.upstreamOf({ direction, destination: parseSocketAddress(text), owner })
@@ -53,7 +53,7 @@ t.test('each destination of a workload has its own upstream, which stays the sam
 })
 
 t.test('asking for ever more ports keeps no more than a few upstreams', async (t) => {
-  const upstreams = new DirectUpstreams()
+  const upstreams = new DirectUpstreams(undefined)
   const owner = dualStackWorkload()
   const ask = (port: number): Upstream =>
     upstreams.upstreamOf({
@@ -68,10 +68,22 @@ t.test('asking for ever more ports keeps no more than a few upstreams', async (t
 })
 
 t.test('an upstream can be sent to another thread', async (t) => {
-  const upstream = new DirectUpstreams().upstreamOf({
+  const upstream = new DirectUpstreams(undefined).upstreamOf({
     direction: 'outbound',
     destination: parseSocketAddress('10.1.0.1:80'),
     owner: dualStackWorkload(),
   })
   t.strictSame(structuredClone(upstream), upstream)
+})
+
+t.test('a pod of the node of outbound clients is told apart, and no other', async (t) => {
+  const destination = parseSocketAddress('10.1.0.1:80')
+  const isBesideClient = (direction: TrafficDirection, clientNode: string): boolean | undefined => {
+    const owner = { ...dualStackWorkload(), node: 'node-a' }
+    const { endpoints } = new DirectUpstreams(clientNode).upstreamOf({ direction, destination, owner })
+    return endpoints[0]?.isBesideClient
+  }
+  t.equal(isBesideClient('outbound', 'node-a'), true)
+  t.equal(isBesideClient('outbound', 'node-b'), undefined)
+  t.equal(isBesideClient('inbound', 'node-a'), undefined, 'the client is elsewhere then')
 })

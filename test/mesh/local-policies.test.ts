@@ -149,3 +149,23 @@ t.test('keeps the upstream as it is while nothing is denied', async (t) => {
   t.strictSame(addressesOf(routeTo(VIPS.ipv4, [])).length, 4)
   t.strictSame(addressesOf(routeTo(VIPS.ipv4, [{ ...DENY_WEB, namespace: 'elsewhere' }])).length, 4)
 })
+
+t.test('tells the pods of this node apart, whose answers may come past the node', async (t) => {
+  const besideClient = (options: { judgesLocalPods?: boolean }, destination: string): readonly unknown[] => {
+    const route = routeTo(destination, [], options)
+    return route.kind === 'reject' ? [] : route.upstream.endpoints.map(({ isBesideClient }) => isBesideClient)
+  }
+  t.strictSame(besideClient({}, VIPS.ipv4), [true, undefined])
+  t.strictSame(besideClient({}, '10.1.0.1:8080'), [true])
+  t.strictSame(besideClient({ judgesLocalPods: false }, VIPS.ipv4), [undefined, undefined])
+})
+
+t.test("rule 9: has the client's addresses of the other family, for a fallback to it", async (t) => {
+  const twinsOf = (options: { judgesLocalPods?: boolean }, destination: string): readonly string[] => {
+    const route = routeTo(destination, [], options)
+    return route.kind === 'reject' ? [] : (route.clientTwins ?? []).map(formatSocketAddress)
+  }
+  for (const destination of [VIPS.ipv4, '10.1.0.2:8080', '203.0.113.1:443'])
+    t.strictSame(twinsOf({}, destination), ['[fd00::1]:0'])
+  t.strictSame(twinsOf({ judgesLocalPods: false }, VIPS.ipv4), [], 'the kernel of the pod chooses there')
+})

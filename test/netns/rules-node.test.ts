@@ -113,6 +113,28 @@ if (requireNamespaces(t)) {
 
   forEachBackend(
     t,
+    "services whose addresses are the node's own, as with IPVS, are captured where their ranges are given",
+    async (t, backend) => {
+      const lab = createLab(t)
+      const { node } = lab
+      node.ip(`addr add ${VIP.ipv4}/32 dev lo`, `addr add ${VIP.ipv6}/128 dev lo nodad`)
+      applyRules(node, backend, PODS)
+      const { agent, nodeHost, podHost } = await start(t, lab)
+      for (const family of FAMILIES) {
+        await nodeHost.listen(VIP[family], VIP_PORT)
+        await assertPassesBy(t, agent, podHost, [VIP[family], VIP_PORT], LAB.server[family])
+      }
+      applyRules(node, backend, `${PODS} --service-cidrs 10.96.0.0/12,fd00:96::/108`)
+      for (const family of FAMILIES) {
+        await podHost.exchange(VIP[family], VIP_PORT, 'hello')
+        const asked = socketText(VIP[family], VIP_PORT)
+        t.match(await agent.logOf((line) => line['dst.original'] === asked), { listener: 'outbound', family })
+      }
+    },
+  )
+
+  forEachBackend(
+    t,
     'interfaces of pods need no address where the node has been given',
     async (t, backend) => {
       const lab = createLab(t)

@@ -32,7 +32,7 @@ function startDial(plan: Partial<DialPlan> = {}) {
       targets: targetsOf(DUAL),
       attemptDelayMs: 250,
       connectTimeoutMs: 5_000,
-      source: { configured: [] },
+      source: { preserved: [], configured: [] },
       keepalive: {},
       ...plan,
     },
@@ -84,7 +84,9 @@ t.test('rule 6: the connect timeout bounds the whole race', async (t) => {
 })
 
 t.test('rule 9: each attempt has the source address of its own family, or none', async (t) => {
-  const { clock, attempts } = startDial({ source: { configured: [{ ip: parseIp('::6'), port: 0 }] } })
+  const { clock, attempts } = startDial({
+    source: { preserved: [], configured: [{ ip: parseIp('::6'), port: 0 }] },
+  })
   clock.advance(250)
   t.strictSame(
     attempts.map(({ to, from }) => [to, from]),

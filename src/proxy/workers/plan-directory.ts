@@ -267,11 +267,16 @@ function isSamePlan(
   )
 }
 
+function twinsOf(route: Route): unknown {
+  return route.kind === 'reject' ? undefined : route.clientTwins
+}
+
 function isSameBesideUpstream(a: Route, b: Route): boolean {
   return (
     a.kind === b.kind &&
     isDeepStrictEqual(a.settings, b.settings) &&
     isDeepStrictEqual(a.labels, b.labels) &&
+    isDeepStrictEqual(twinsOf(a), twinsOf(b)) &&
     (a.kind !== 'reject' || b.kind !== 'reject' || (a.reason === b.reason && a.detail === b.detail))
   )
 }

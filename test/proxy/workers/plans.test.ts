@@ -276,3 +276,18 @@ t.test('ambient: an update that changes nothing of an answer is not told', async
     ['10.0.0.1|10.96.0.1|80||outbound', '10.0.0.1|fd00:96::1|80||outbound'],
   )
 })
+
+t.test("ambient: a change of the client's own addresses is told", async (t) => {
+  const client = (...workloadIps: readonly string[]): object => ({
+    workloads: [{ name: 'client', namespace: 'web', node: 'node-a', workloadIps }],
+  })
+  const store = ambientStore(client('10.0.0.1'))
+  const outbound = aListener('outbound', [['0.0.0.0', 15001]], '', { capture: 'redirect', filterChains: [] })
+  const options = { network: '', plaintextPermitted: [], localNode: 'node-a', judgesLocalPods: true }
+  const lab = startPlanLab(store, new AmbientRouter({ store }, options), { listeners: [outbound] })
+  lab.route(0, outbound, '10.0.0.1:1', '203.0.113.1:443')
+  lab.sent(0)
+  applyAmbient(store, client('10.0.0.1', 'fd00::1'))
+  lab.settle()
+  t.match(lab.sent(0), [{ plans: [{ key: '10.0.0.1|203.0.113.1|443||outbound' }] }])
+})
