@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 
 import { METRICS, TRAFFIC_LABELS } from '../src/agent/metrics/metrics-schema.ts'
+import { readSettings } from '../src/agent/settings/settings.ts'
 import { renderSettingsTable } from '../src/agent/settings/settings-table.ts'
 import { ERROR_CODES } from '../src/core/errors.ts'
 import { CLOSE_REASONS } from '../src/proxy/close-reason.ts'
@@ -36,6 +37,19 @@ t.test('docs/CONFIGURATION.md holds the table of settings', async (t) => {
   const text = readFileSync('docs/CONFIGURATION.md', 'utf8')
   const table = renderSettingsTable()
   t.ok(text.includes(table), `write this into docs/CONFIGURATION.md:\n${table}`)
+})
+
+t.test('each agent that README.md starts is told all that a start needs', async (t) => {
+  const text = readFileSync('README.md', 'utf8')
+  const starts = [...text.matchAll(/^((?:[A-Z_]+=\S+ )*)node dist\/src\/agent\/main\.js agent( -c \S+)?/gm)]
+  t.equal(starts.length, 4)
+  for (const [line, variables = '', config] of starts) {
+    const env = Object.fromEntries(
+      [...variables.matchAll(/([A-Z_]+)=(\S+)/g)].map(([, name = '', value = '']) => [name, value] as const),
+    )
+    const flags = config === undefined ? {} : { config: config.replace(' -c ', '') }
+    t.match(readSettings({ env, flags }), { ok: true }, line)
+  }
 })
 
 t.test('docs/METRICS.md holds every metric with type, labels and help', async (t) => {

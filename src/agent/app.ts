@@ -10,6 +10,7 @@ import { combineObservers } from './access-log/connection-observers.ts'
 import { DataPlane } from './data-plane.ts'
 import { Metrics } from './metrics/metrics.ts'
 import { OperatorPorts } from './admin/operator-ports.ts'
+import { PodFamilyWatch } from './pod-family-watch.ts'
 import { ProcessStats } from './metrics/process-stats.ts'
 import { RecordCollector } from './access-log/record-collector.ts'
 import { Readiness, connectionLimitCheck, podsCheck, requiredFamiliesCheck } from './admin/readiness.ts'
@@ -20,6 +21,7 @@ import { WorkloadMetrics } from './metrics/workload-metrics.ts'
 import type { Clock } from '../core/clock.ts'
 import type { Logger } from '../core/logger.ts'
 import type { ConnectionObserver } from '../proxy/connection-record.ts'
+import type { ListenerAddressStatus } from '../proxy/listener-set.ts'
 import type { Proxy } from '../proxy/proxy.ts'
 import type { Configuration } from './configuration.ts'
 import type { Settings } from './settings/settings.ts'
@@ -71,43 +73,26 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
     settings,
     mesh,
   )
-  const { proxy, totals } = dataPlane
-  const metrics = new Metrics(
-    {
-      totals,
-      refresh: () => records.refresh(),
-      workloads: workloadMetrics,
-      unhealthyEndpoints: () => proxy.unhealthyEndpoints(),
-      source: () => feed.read(),
-      pods: () => {
-        const { pods } = proxy
-        if (zds === undefined || pods === undefined) return undefined
-        return { counts: pods.counts, statuses: pods.statuses, zds: zds.status }
-      },
-      process: processStats,
-      engine,
-      workerRestarts: () => proxy.workerRestarts,
-      droppedLogLines: () => accessLog.droppedLines,
-    },
-    {
-      version: VERSION,
-      families: settings.families,
-      plaintextPermitted: settings.allowPlaintext.length > 0,
-    },
-  )
+  const { proxy } = dataPlane
   const zds = zdsClientOf({ clock, logger }, dataPlane, settings)
+  const podFamilies = podFamilyWatchOf({ clock, logger }, proxy, settings)
+  const metrics = createMetrics(configuration, {
+    dataPlane,
+    zds,
+    records,
+    workloads: workloadMetrics,
+    process: processStats,
+    accessLog,
+  })
   const shutdown = new Shutdown({ target: proxy, clock, logger }, { deadlineMs: settings.drainDeadlineMs })
   const { promise: stopped, resolve: finish } = deferred()
   const stop = (requester: string): Promise<void> => shutdown.request(requester).then(finish)
-  const readiness: Readiness = new Readiness([
-    connectionLimitCheck(() => proxy.descriptorUse),
-    // Whether a pod has a family is nobody else's concern: what counts is the node, where the agent's own ports are.
-    requiredFamiliesCheck(settings.requiredFamilies, () =>
-      zds === undefined ? proxy.listeners : ports.statuses,
-    ),
-    podsCheck(() => zds?.status),
-    () => (shutdown.isDraining ? [{ name: 'draining', detail: 'the agent was asked to end' }] : []),
-  ])
+  const readiness = createReadiness(settings, {
+    proxy,
+    zds,
+    ownPorts: () => ports.statuses,
+    isDraining: () => shutdown.isDraining,
+  })
   const starting = readiness.begin('proxy')
   const configuring = readiness.begin('configuration')
   const views = new AdminViews({ clock, store, proxy, feed }, { settings, mesh, version: VERSION })
@@ -141,6 +126,7 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
   await dataPlane.start()
   // Pods are taken in when connections can be judged: until then another agent goes on serving them.
   zds?.start()
+  podFamilies?.start()
   starting()
   return {
     proxy,
@@ -153,12 +139,82 @@ export async function startApp(deps: AppDeps, configuration: Configuration): Pro
       await feed.close()
       stopWatching()
       zds?.close()
+      podFamilies?.close()
       await dataPlane.close()
       await ports.close()
       await accessLog.close()
       processStats.close()
     },
   }
+}
+
+/** What is counted and read at a scrape, wherever it comes from. */
+function createMetrics(
+  { settings, engine, feed }: Configuration,
+  parts: {
+    readonly dataPlane: DataPlane
+    readonly zds: ZdsClient | undefined
+    readonly records: RecordCollector
+    readonly workloads: WorkloadMetrics
+    readonly process: ProcessStats
+    readonly accessLog: AccessLogWriter
+  },
+): Metrics {
+  const { dataPlane, zds, records, workloads, process, accessLog } = parts
+  const { proxy, totals } = dataPlane
+  return new Metrics(
+    {
+      totals,
+      refresh: () => records.refresh(),
+      workloads,
+      unhealthyEndpoints: () => proxy.unhealthyEndpoints(),
+      source: () => feed.read(),
+      pods: () => {
+        const { pods } = proxy
+        if (zds === undefined || pods === undefined) return undefined
+        return { counts: pods.counts, statuses: pods.statuses, zds: zds.status }
+      },
+      process,
+      engine,
+      workerRestarts: () => proxy.workerRestarts,
+      droppedLogLines: () => accessLog.droppedLines,
+    },
+    {
+      version: VERSION,
+      families: settings.families,
+      plaintextPermitted: settings.allowPlaintext.length > 0,
+    },
+  )
+}
+
+/** What the agent has to have to be given traffic. */
+function createReadiness(
+  { requiredFamilies }: Settings,
+  parts: {
+    readonly proxy: Proxy
+    readonly zds: ZdsClient | undefined
+    readonly ownPorts: () => readonly ListenerAddressStatus[]
+    readonly isDraining: () => boolean
+  },
+): Readiness {
+  const { proxy, zds, ownPorts, isDraining } = parts
+  return new Readiness([
+    connectionLimitCheck(() => proxy.descriptorUse),
+    // Whether a pod has a family is nobody else's concern: what counts is the node, where the agent's own ports are.
+    requiredFamiliesCheck(requiredFamilies, zds === undefined ? () => proxy.listeners : ownPorts),
+    podsCheck(() => zds?.status),
+    () => (isDraining() ? [{ name: 'draining', detail: 'the agent was asked to end' }] : []),
+  ])
+}
+
+/** Only where both families are asked for: elsewhere a pod may have what it has. */
+function podFamilyWatchOf(
+  deps: { readonly clock: Clock; readonly logger: Logger },
+  { pods }: Proxy,
+  { dualStack }: Settings,
+): PodFamilyWatch | undefined {
+  if (pods === undefined || dualStack.mode !== 'on') return undefined
+  return new PodFamilyWatch({ ...deps, pods: () => pods.statuses })
 }
 
 /** The connection to istio-cni; `undefined` where no pods are captured in their network namespaces. */

@@ -32,7 +32,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   agent: {
     usage: 'agent [-c FILE]',
     summary:
-      "the node's proxy: an Envoy bootstrap with -c, else ztunnel's local file from LOCAL_XDS_PATH; settings from flags and variables",
+      "the node's proxy, configured by an Envoy bootstrap (-c), ztunnel's local file (LOCAL_XDS_PATH), or a control plane (XDS_ADDRESS; in a pod istiod); INPOD_ENABLED=true captures the pods that istio-cni tells of",
     flags: settingFlags(),
     run: runAgent,
   },

@@ -52,24 +52,16 @@ t.test('in pods HBONE is listened for too, and nothing in the namespace of the a
   t.match(hbone, { capture: 'none', defaultFilterChain: { refusal: { reason: 'mtls_required' } } })
 })
 
-t.test(
-  'the ports are those of the settings, but for that of HBONE, which is the same everywhere',
-  async (t) => {
-    const env = {
-      INPOD_ENABLED: 'true',
-      TWINSTACK_OUTBOUND_PORT: '1',
-      TWINSTACK_INBOUND_PORT: '2',
-    }
-    t.strictSame(
-      listenersOf(env).map(({ addresses }) => addresses.map(({ address }) => address.port)),
-      [
-        [1, 1],
-        [2, 2],
-        [15_008, 15_008],
-      ],
-    )
-  },
-)
+t.test('the ports are those of the settings', async (t) => {
+  const env = { TWINSTACK_OUTBOUND_PORT: '1', TWINSTACK_INBOUND_PORT: '2' }
+  t.strictSame(
+    listenersOf(env).map(({ addresses }) => addresses.map(({ address }) => address.port)),
+    [
+      [1, 1],
+      [2, 2],
+    ],
+  )
+})
 
 t.test('rule 9: the source is kept into pods where the agent may, elsewhere where it is asked', async (t) => {
   const keeping = (env: Readonly<Record<string, string>>, may?: Capability): readonly string[] =>

@@ -33,7 +33,12 @@ const COMMANDS: readonly (readonly [args: string, expected: Expected, options?: 
   ['--version', { code: 0, stdout: /^twinstack \d+\.\d+\.\d+\n$/, stderr: '' }],
   [
     'agent --help',
-    { code: 0, stdout: /^usage: twinstack agent \[-c FILE\]\n[^]* {2}-c, --config VALUE\n/, stderr: '' },
+    {
+      code: 0,
+      stdout:
+        /^usage: twinstack agent \[-c FILE\]\n.*-c.*LOCAL_XDS_PATH.*XDS_ADDRESS.*INPOD_ENABLED.*\n[^]* {2}-c, --config VALUE\n/,
+      stderr: '',
+    },
   ],
   ['demo --help', { code: 0, stdout: /^usage: twinstack demo \[--once\]\n[^]* {2}--once\n$/, stderr: '' }],
   ['validate -h', { code: 0, stdout: /^usage: twinstack validate -c FILE\n/, stderr: '' }],

@@ -3,9 +3,11 @@
  * checks that are made each time somebody asks.
  */
 import { formatSocketAddress } from '../../core/address.ts'
+import { FAMILIES } from '../../core/family.ts'
 
 import type { Family } from '../../core/family.ts'
 import type { DescriptorUse } from '../../proxy/descriptor-budget.ts'
+import type { ListenerState } from '../../proxy/listener-ledger.ts'
 import type { ListenerAddressStatus } from '../../proxy/listener-set.ts'
 import type { PodStatus } from '../../proxy/pods/pod-entry.ts'
 import type { ZdsStatus } from '../../zds-client/zds-status.ts'
@@ -92,13 +94,28 @@ export function podsCheck(status: () => ZdsStatus | undefined): ReadinessCheck {
   }
 }
 
-/** A line of how many pods are captured, and one for each that is not, with the reason. */
+/**
+ * A line of how many pods are captured, one for each family and state that their listeners have instead of bound, and one
+ * for each pod that is not captured, with the reason.
+ */
 export function describePods(pods: readonly PodStatus[]): readonly string[] {
   const pending = pods.filter(({ state }) => state === 'pending')
   return [
     `${pods.length - pending.length} up, ${pending.length} pending`,
+    ...FAMILIES.flatMap((family) => [
+      ...describeFamily(pods, family, 'absent'),
+      ...describeFamily(pods, family, 'failed'),
+    ]),
     ...pending.map(({ pod: { namespace, name }, problem }) => `${namespace}/${name}: ${problem}`),
   ]
+}
+
+/** `ipv6 absent in 3 pods`; none when it is so in no pod. */
+function describeFamily(pods: readonly PodStatus[], family: Family, state: ListenerState): readonly string[] {
+  const { length } = pods.filter(({ listeners }) =>
+    listeners.some((listener) => listener.family === family && listener.state === state),
+  )
+  return length === 0 ? [] : [`${family} ${state} in ${length} ${length === 1 ? 'pod' : 'pods'}`]
 }
 
 /** One line: `web ipv6 [::]:80 absent: cannot listen on [::]:80: EAFNOSUPPORT`. */

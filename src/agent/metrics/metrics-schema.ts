@@ -77,7 +77,7 @@ export const METRICS = {
     name: 'twinstack_listener_state',
     type: 'gauge',
     labels: ['listener', 'family', 'state'],
-    help: '1 on the state that the sockets of a listener and family are in, 0 on the others',
+    help: '1 on the state that the sockets of a listener and family are in, 0 on the others; those of captured pods are in twinstack_pod_listeners',
   },
   downstreamConnections: {
     name: 'twinstack_downstream_connections_total',

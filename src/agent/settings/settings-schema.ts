@@ -269,7 +269,7 @@ export const SETTINGS = [
     min: 0,
     max: 4_294_967_295,
     group: 'Connections',
-    help: 'Mark of the packets of upstream connections, so that redirection lets them pass; 0: none; needs the linux engine',
+    help: 'Mark of the packets of upstream connections, so that redirection lets them pass; 0: none; needs the linux engine; with INPOD_ENABLED only 1337, which istio-cni lets pass',
   },
   {
     type: 'boolean',
@@ -346,14 +346,14 @@ export const SETTINGS = [
     name: 'TWINSTACK_OUTBOUND_PORT',
     default: 15_001,
     group: 'Ports',
-    help: 'Captured connections of local applications; ambient mode',
+    help: 'Captured connections of local applications; ambient mode; with INPOD_ENABLED only 15001',
   },
   {
     ...PORT,
     name: 'TWINSTACK_INBOUND_PORT',
     default: 15_006,
     group: 'Ports',
-    help: 'Captured connections to local applications; ambient mode',
+    help: 'Captured connections to local applications; ambient mode; with INPOD_ENABLED only 15006',
   },
   {
     ...PORT,

@@ -6,6 +6,7 @@ import { AddressError, parseIp } from '../../core/address.ts'
 import { FAMILY_POLICIES } from '../../core/family.ts'
 import { resolveDualStack } from './dual-stack.ts'
 import { readControlPlane, readCredentialSettings } from './control-plane-settings.ts'
+import { readPodCapture } from './pod-settings.ts'
 import { mergeProxyConfig, readMeshFile, readProxyConfig } from './proxy-config.ts'
 import { SettingsReader } from './settings-reader.ts'
 import { ENGINE_CHOICES, SETTINGS, UNSUPPORTED_VARIABLES } from './settings-schema.ts'
@@ -18,6 +19,7 @@ import type { Result } from '../../core/result.ts'
 import type { Keepalive } from '../../mesh/upstream.ts'
 import type { ControlPlane, ControlPlaneCredentials } from './control-plane-settings.ts'
 import type { DualStack } from './dual-stack.ts'
+import type { PodCapture } from './pod-settings.ts'
 import type { ProxyConfig } from './proxy-config.ts'
 import type { EngineChoice } from './settings-schema.ts'
 import type { WorkerCount } from './worker-count.ts'
@@ -29,14 +31,6 @@ export type MeshSource =
   | { readonly kind: 'ambient-text'; readonly text: string }
   | { readonly kind: 'control-plane'; readonly controlPlane: ControlPlane }
   | { readonly kind: 'none' }
-
-/** How pods are captured in their own network namespaces. */
-export interface PodCapture {
-  /** The unix socket of istio-cni. */
-  readonly socketPath: string
-  /** Another agent may listen in the pods beside this one. */
-  readonly reusePort: boolean
-}
 
 /** Where one line per connection goes. */
 export type AccessLogTarget =
@@ -132,6 +126,12 @@ export function readSettings(input: SettingsInput, options: ReadSettingsOptions 
   refuseUnsupported(reader, input.env)
   const packetMark = reader.integer('PACKET_MARK')
   const source = readSource(reader, input.env, proxyConfig, options.needsSource ?? true)
+  const ports = readPorts(reader, proxyConfig)
+  const podCapture = readPodCapture(reader, {
+    isBootstrap: source.kind === 'bootstrap',
+    packetMark,
+    ports,
+  })
   const settings: Omit<Settings, 'dualStack'> = {
     source,
     credentials: readCredentialSettings(reader, input.env),
@@ -148,10 +148,10 @@ export function readSettings(input: SettingsInput, options: ReadSettingsOptions 
     ...((input.env['ENABLE_ORIG_SRC'] ?? '') !== '' && {
       preservesSource: reader.boolean('ENABLE_ORIG_SRC'),
     }),
-    ...readPodCapture(reader, source, packetMark),
+    ...(podCapture !== undefined && { podCapture }),
     drainDeadlineMs: readDrainDeadlineMs(reader),
     allowPlaintext: readAllowPlaintext(reader),
-    ports: readPorts(reader, proxyConfig),
+    ports,
     logLevel: readLogLevel(reader),
     logFormat: reader.choice('LOG_FORMAT', ['plain', 'json']) ?? 'plain',
     accessLog: readAccessLog(reader.text('TWINSTACK_ACCESS_LOG')),
@@ -293,26 +293,6 @@ function readAllowPlaintext(reader: SettingsReader): readonly string[] {
     .list('TWINSTACK_ALLOW_PLAINTEXT')
     .filter((name) => name !== 'false')
     .map((name) => (name === 'true' ? '*' : name))
-}
-
-function readPodCapture(
-  reader: SettingsReader,
-  source: MeshSource,
-  packetMark: number | undefined,
-): { readonly podCapture?: PodCapture } {
-  const podCapture = { socketPath: reader.text('INPOD_UDS'), reusePort: reader.boolean('INPOD_PORT_REUSE') }
-  if (!reader.boolean('INPOD_ENABLED')) return {}
-  if (source.kind === 'bootstrap')
-    reader.refuse(
-      'INPOD_ENABLED',
-      'an Envoy bootstrap says nothing of pods; start without -c, or write false',
-    )
-  if (packetMark === 0)
-    reader.refuse(
-      'PACKET_MARK',
-      "without a mark a pod's redirection catches what the agent sends; write 1337",
-    )
-  return { podCapture }
 }
 
 function readKeepalive(reader: SettingsReader): Keepalive {

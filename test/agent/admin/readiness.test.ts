@@ -2,7 +2,7 @@ import t from 'tap'
 
 import { readinessRoutes } from '../../../src/agent/admin/endpoints.ts'
 import { Readiness, describePods, podsCheck } from '../../../src/agent/admin/readiness.ts'
-import { podStatus, zdsStatus } from '../../fixtures/pod-statuses.ts'
+import { listenersOf, podStatus, zdsStatus } from '../../fixtures/pod-statuses.ts'
 
 import type { PodStatus } from '../../../src/proxy/pods/pod-entry.ts'
 
@@ -54,3 +54,33 @@ t.test('pods are counted, and each one that is not served has a line', async (t)
     'shop/bad: setns EPERM',
   ])
 })
+
+t.test(
+  'rule 2: a family that pods are without has one line, and readiness does not depend on it',
+  async (t) => {
+    const readiness = new Readiness([podsCheck(() => zdsStatus())])
+    const pods = [
+      podStatus('both'),
+      ...Array.from({ length: 500 }, (_, index) =>
+        podStatus(`only-${index}`, { listeners: listenersOf('bound', 'absent') }),
+      ),
+      podStatus('taken', {
+        state: 'pending',
+        problem: 'EADDRINUSE',
+        listeners: listenersOf('failed', 'absent'),
+      }),
+    ]
+    t.strictSame(await readyz(readiness, pods), {
+      status: 200,
+      body: [
+        'ready',
+        'listeners',
+        'pods',
+        '  501 up, 1 pending',
+        '  ipv4 failed in 1 pod',
+        '  ipv6 absent in 501 pods',
+        '  shop/taken: EADDRINUSE\n',
+      ].join('\n'),
+    })
+  },
+)

@@ -40,10 +40,27 @@ t.test('a value that is none is refused by its variable', async (t) => {
   }
 })
 
-t.test('capture without a mark is refused: each connection would come back', async (t) => {
-  t.match(messagesOf({ INPOD_ENABLED: 'true', PACKET_MARK: '0' }), [/PACKET_MARK.*write 1337/])
-  t.strictSame(messagesOf({ INPOD_ENABLED: 'true', PACKET_MARK: '7' }), [])
-  t.strictSame(messagesOf({ PACKET_MARK: '0' }), [])
+t.test("capture with another mark than that of istio-cni's rules is refused", async (t) => {
+  // 1338 is right in some bits, 0x10000 + 7 beyond the twelve that are looked at.
+  for (const mark of ['0', '7', '1338', '65543']) {
+    t.match(
+      messagesOf({ INPOD_ENABLED: 'true', PACKET_MARK: mark }),
+      [/^invalid env var PACKET_MARK=\d+ .*write 1337\)$/],
+      mark,
+    )
+    t.strictSame(messagesOf({ PACKET_MARK: mark }), [])
+  }
+  for (const mark of ['1337', String(0xffff_f539)])
+    t.strictSame(messagesOf({ INPOD_ENABLED: 'true', PACKET_MARK: mark }), [])
+})
+
+t.test('capture on other ports than those that istio-cni redirects to is refused', async (t) => {
+  const ports = { TWINSTACK_OUTBOUND_PORT: '16001', TWINSTACK_INBOUND_PORT: '0' }
+  t.strictSame(messagesOf({ INPOD_ENABLED: 'true', ...ports }), [
+    'invalid env var TWINSTACK_OUTBOUND_PORT=16001 (istio-cni redirects to 15001 in every pod; remove it)',
+    'invalid env var TWINSTACK_INBOUND_PORT=0 (istio-cni redirects to 15006 in every pod; remove it)',
+  ])
+  t.strictSame(messagesOf(ports), [])
 })
 
 t.test('capture with an Envoy bootstrap is refused: it says nothing of pods', async (t) => {
