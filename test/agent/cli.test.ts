@@ -55,7 +55,7 @@ const COMMANDS: readonly (readonly [args: string, expected: Expected, options?: 
     'rules --backend nft',
     { code: 0, stdout: /^# backend nft: asked for\n[^]*\nadd rule inet istio-ambient-nat /, stderr: '' },
   ],
-  ['rules --routes', { code: 0, stdout: /^# Policy routing[^]*\nset -e\nip -4 rule /, stderr: '' }],
+  ['rules --routes', { code: 0, stdout: /^# Policy routing[^]*\nset -e\n.* ip -4 rule add /, stderr: '' }],
   [
     'rules --mode node --dns --exclude-ports x',
     {
