@@ -10,6 +10,7 @@ import { ERROR_CODES } from '../src/core/errors.ts'
 import { CLOSE_REASONS } from '../src/proxy/close-reason.ts'
 import { ATTEMPT_RESULTS, FALLBACK_REASONS } from '../src/proxy/connection-record.ts'
 
+import type { CloseReason } from '../src/proxy/close-reason.ts'
 import type { MetricFamily } from '../src/agent/metrics/metrics-schema.ts'
 
 /** The rows of the table under a heading, without its head. */
@@ -56,6 +57,39 @@ t.test('docs/METRICS.md holds every metric with type, labels and help', async (t
   const text = readFileSync('docs/METRICS.md', 'utf8')
   t.strictSame(tableUnder(text, 'Metrics'), Object.values(METRICS).map(metricRow))
   t.strictSame(names(tableUnder(text, 'Traffic labels')), [...TRAFFIC_LABELS])
+})
+
+t.test('docs/METRICS.md asks for the close reasons that turn a client away, and for no other', async (t) => {
+  const reasons = Object.keys(CLOSE_REASONS)
+  const row = tableUnder(readFileSync('docs/METRICS.md', 'utf8'), 'Questions and their queries').find(
+    (each) => each.startsWith('| what are clients turned away for? |'),
+  )
+  const pattern = /reason=~"([^"]+)"/.exec(row?.replaceAll('\\|', '|') ?? '')?.[1] ?? ''
+  const turnedAway: readonly CloseReason[] = [
+    'upstream_refused',
+    'upstream_unreachable',
+    'upstream_timeout',
+    'upstream_failed',
+    'upstream_overflow',
+    'no_route',
+    'no_cluster',
+    'no_endpoints',
+    'policy_denied',
+    'mtls_required',
+    'destination_is_proxy',
+    'connection_limit',
+    'internal',
+  ]
+  t.strictSame(
+    reasons.filter((reason) => new RegExp(`^(?:${pattern})$`).test(reason)),
+    turnedAway,
+  )
+  const parts = pattern.match(/[a-z_]+/g) ?? []
+  t.strictSame(
+    parts.filter((part) => !reasons.some((reason) => reason.includes(part))),
+    [],
+    'every part is of a reason that there is',
+  )
 })
 
 t.test(
