@@ -2,6 +2,8 @@
  * The main thread's end of all RecordBatchers: hands what they send to the workload metrics and to the access log, and
  * has every thread bring its numbers up to date before a scrape.
  */
+import { PendingAnswers } from '../../core/pending-answers.ts'
+
 import type { Clock } from '../../core/clock.ts'
 import type { CloseReason } from '../../proxy/close-reason.ts'
 import type { LogLines, RecordMessage, RecordRequest } from '../../proxy/record-batch.ts'
@@ -23,18 +25,13 @@ export interface RecordCollectorOptions {
   readonly deadlineMs?: number
 }
 
-interface Round {
-  readonly waiting: Set<string>
-  readonly finish: () => void
-}
-
 const DEFAULT_DEADLINE_MS = 250
 
 export class RecordCollector {
   readonly #deps: RecordCollectorDeps
   readonly #deadlineMs: number
   readonly #threads = new Map<string, (request: RecordRequest) => void>()
-  readonly #rounds = new Map<number, Round>()
+  readonly #rounds = new Map<number, PendingAnswers<string>>()
   #lastRound = 0
 
   constructor(deps: RecordCollectorDeps, options: RecordCollectorOptions = {}) {
@@ -51,7 +48,7 @@ export class RecordCollector {
   remove(thread: string, reason: CloseReason): void {
     if (!this.#threads.delete(thread)) return
     this.#deps.workloads.threadGone(thread, reason)
-    for (const id of [...this.#rounds.keys()]) this.#answered(id, thread)
+    for (const pending of this.#rounds.values()) pending.settle(thread)
   }
 
   /** Takes a message of a thread. What still comes from a thread that was removed is left out. */
@@ -66,33 +63,19 @@ export class RecordCollector {
         send({ kind: 'records-taken' })
         break
       case 'records-flushed':
-        this.#answered(message.request, thread)
+        this.#rounds.get(message.request)?.settle(thread)
         break
     }
   }
 
   /** Resolves when every thread has sent what it has, or the deadline has passed: a hung thread delays, no more. */
-  refresh(): Promise<void> {
-    return new Promise((resolve) => {
-      const id = ++this.#lastRound
-      const deadline = this.#deps.clock.setTimer(this.#deadlineMs, () => this.#rounds.get(id)?.finish())
-      const finish = (): void => {
-        deadline.cancel()
-        this.#rounds.delete(id)
-        this.#deps.workloads.forgetGone()
-        resolve()
-      }
-      const round = { waiting: new Set(this.#threads.keys()), finish }
-      this.#rounds.set(id, round)
-      if (round.waiting.size === 0) finish()
-      for (const send of [...this.#threads.values()]) send({ kind: 'flush-records', request: id })
-    })
-  }
-
-  #answered(id: number, thread: string): void {
-    const round = this.#rounds.get(id)
-    if (round === undefined) return
-    round.waiting.delete(thread)
-    if (round.waiting.size === 0) round.finish()
+  async refresh(): Promise<void> {
+    const id = ++this.#lastRound
+    const pending = new PendingAnswers(this.#deps.clock, this.#threads.keys(), this.#deadlineMs)
+    this.#rounds.set(id, pending)
+    for (const send of [...this.#threads.values()]) send({ kind: 'flush-records', request: id })
+    await pending.done
+    this.#rounds.delete(id)
+    this.#deps.workloads.forgetGone()
   }
 }

@@ -2,6 +2,7 @@
  * The pods whose connections are captured here: takes them in with their network namespaces, tells the workers of them, and
  * ends them again. Each is served or fails by itself; every descriptor is closed once.
  */
+import { PendingAnswers } from '../../core/pending-answers.ts'
 import { withoutFilterChains } from '../../mesh/listener.ts'
 import { DEFAULT_BACKLOG } from '../listener-set.ts'
 import { PodEntry } from './pod-entry.ts'
@@ -52,12 +53,17 @@ export interface PodCounts {
   readonly stopped: number
 }
 
+/** Who waits for the workers' answer about a pod, or about all of them. */
+interface Release {
+  readonly namespaceId: number | undefined
+  readonly answers: PendingAnswers<number>
+}
+
 export class PodSet {
   readonly #deps: PodSetDeps
   readonly #listeners: readonly Listener[]
   readonly #wanted: readonly PodListenerSocket[]
   readonly #entries = new Map<string, PodEntry>()
-  /** Who waits for a worker's answer about a pod, or about all of them. */
   readonly #releases = new Set<Release>()
   #lastNamespaceId = 0
   #started = 0
@@ -167,11 +173,12 @@ export class PodSet {
 
   /** A worker has let go of a pod by its network namespace, or of all listening sockets without one. */
   released(worker: number, namespaceId: number | undefined): void {
-    for (const release of [...this.#releases]) if (release.namespaceId === namespaceId) release.from(worker)
+    for (const release of this.#releases)
+      if (release.namespaceId === namespaceId) release.answers.settle(worker)
   }
 
   workerDied(worker: number): void {
-    for (const release of [...this.#releases]) release.from(worker)
+    for (const { answers } of this.#releases) answers.settle(worker)
   }
 
   /**
@@ -223,47 +230,14 @@ export class PodSet {
   }
 
   /** Resolves when every live worker has answered, or had its time. */
-  #askToRelease(message: Extract<PodMessage, { kind: 'pod-gone' | 'pods-unlisten' }>): Promise<void> {
+  async #askToRelease(message: Extract<PodMessage, { kind: 'pod-gone' | 'pods-unlisten' }>): Promise<void> {
     const { live, post, clock } = this.#deps
+    const workers = live()
     const namespaceId = message.kind === 'pod-gone' ? message.namespaceId : undefined
-    return new Promise((resolve) => {
-      const release = new Release(namespaceId, live(), () => {
-        deadline.cancel()
-        this.#releases.delete(release)
-        resolve()
-      })
-      const deadline = clock.setTimer(POD_RELEASE_DEADLINE_MS, () => {
-        release.giveUp()
-      })
-      this.#releases.add(release)
-      for (const worker of live()) post(worker, message)
-      release.begin()
-    })
-  }
-}
-
-/** The workers whose answer is waited for. */
-class Release {
-  readonly namespaceId: number | undefined
-  readonly #waiting: Set<number>
-  readonly #done: () => void
-
-  constructor(namespaceId: number | undefined, workers: readonly number[], done: () => void) {
-    this.namespaceId = namespaceId
-    this.#waiting = new Set(workers)
-    this.#done = done
-  }
-
-  begin(): void {
-    if (this.#waiting.size === 0) this.#done()
-  }
-
-  from(worker: number): void {
-    if (this.#waiting.delete(worker) && this.#waiting.size === 0) this.#done()
-  }
-
-  giveUp(): void {
-    this.#waiting.clear()
-    this.#done()
+    const release = { namespaceId, answers: new PendingAnswers(clock, workers, POD_RELEASE_DEADLINE_MS) }
+    this.#releases.add(release)
+    for (const worker of workers) post(worker, message)
+    await release.answers.done
+    this.#releases.delete(release)
   }
 }

@@ -2,6 +2,7 @@
  * The listening sockets of the pool: for each address one per worker, all of them on one port (SO_REUSEPORT). The main
  * thread owns the descriptors; a worker says when it has let go of one, and only then is it closed.
  */
+import { PendingAnswers } from '../../core/pending-answers.ts'
 import { withoutFilterChains } from '../../mesh/listener.ts'
 
 import type { Clock } from '../../core/clock.ts'
@@ -46,8 +47,7 @@ interface SharedSocket {
   /** Who accepts on each: the worker that it is for, or another one while that is away. */
   readonly servers: (number | undefined)[]
   /** Who has not let go yet, once it is being closed. */
-  readonly holders: Set<string>
-  released: (() => void) | undefined
+  released: PendingAnswers<string> | undefined
 }
 
 export class SharedSockets {
@@ -67,14 +67,7 @@ export class SharedSockets {
     if (!opened.ok) return Promise.resolve(opened)
     const { fds } = opened
     const servers: SharedSocket['servers'] = fds.map(() => undefined)
-    const socket: SharedSocket = {
-      id: this.#nextId++,
-      listener,
-      fds,
-      servers,
-      holders: new Set(),
-      released: undefined,
-    }
+    const socket: SharedSocket = { id: this.#nextId++, listener, fds, servers, released: undefined }
     this.#sockets.set(socket.id, socket)
     for (const worker of this.#deps.live()) this.#serve(socket, worker)
     let closing: Promise<void> | undefined
@@ -95,8 +88,7 @@ export class SharedSockets {
 
   /** A worker has let go of a descriptor. */
   unlistened(worker: number, id: number): void {
-    const socket = this.#sockets.get(Math.floor(id / MAX_PLACES))
-    if (socket !== undefined) release(socket, holderOf(worker, id))
+    this.#sockets.get(Math.floor(id / MAX_PLACES))?.released?.settle(holderOf(worker, id))
   }
 
   /** A worker has died: others take the descriptors on which it accepted, so that nobody waits for its return. */
@@ -106,7 +98,7 @@ export class SharedSockets {
       for (const place of socket.fds.keys()) {
         if (socket.servers[place] !== worker) continue
         socket.servers[place] = undefined
-        release(socket, holderOf(worker, placeId(socket, place)))
+        socket.released?.settle(holderOf(worker, placeId(socket, place)))
         if (standIn !== undefined && socket.released === undefined) this.#hand(socket, place, standIn)
       }
     }
@@ -137,22 +129,16 @@ export class SharedSockets {
   }
 
   async #close(socket: SharedSocket): Promise<void> {
-    await new Promise<void>((resolve) => {
-      const deadline = this.#deps.clock.setTimer(RELEASE_DEADLINE_MS, resolve)
-      socket.released = () => {
-        deadline.cancel()
-        resolve()
-      }
-      for (const [place, server] of socket.servers.entries()) {
-        if (server === undefined) continue
-        const id = placeId(socket, place)
-        socket.holders.add(holderOf(server, id))
-        this.#deps.post(server, { kind: 'unlisten', socket: id })
-      }
-      if (socket.holders.size === 0) socket.released()
-    })
+    const { clock, post, sockets } = this.#deps
+    const held = socket.servers.flatMap((server, place) =>
+      server === undefined ? [] : [{ server, id: placeId(socket, place) }],
+    )
+    const holders = held.map(({ server, id }) => holderOf(server, id))
+    socket.released = new PendingAnswers(clock, holders, RELEASE_DEADLINE_MS)
+    for (const { server, id } of held) post(server, { kind: 'unlisten', socket: id })
+    await socket.released.done
     this.#sockets.delete(socket.id)
-    for (const fd of socket.fds) this.#deps.sockets.close(fd)
+    for (const fd of socket.fds) sockets.close(fd)
   }
 }
 
@@ -163,8 +149,4 @@ function placeId({ id }: SharedSocket, place: number): number {
 
 function holderOf(worker: number, id: number): string {
   return `${worker} ${id}`
-}
-
-function release(socket: SharedSocket, holder: string): void {
-  if (socket.holders.delete(holder) && socket.holders.size === 0) socket.released?.()
 }

@@ -4,6 +4,7 @@
  */
 import { Backoff } from '../../core/backoff.ts'
 import { errorMessage } from '../../core/errors.ts'
+import { PendingAnswers } from '../../core/pending-answers.ts'
 
 import type { Clock, Timer } from '../../core/clock.ts'
 import type { Logger } from '../../core/logger.ts'
@@ -62,9 +63,8 @@ interface Member {
 }
 
 interface Round {
-  readonly waiting: Set<number>
+  readonly pending: PendingAnswers<number>
   readonly answers: Told[]
-  readonly finish: () => void
 }
 
 export class WorkerPool {
@@ -128,27 +128,17 @@ export class WorkerPool {
    * Asks every worker; resolves with the answers of those that answer within the deadline. One that dies meanwhile is
    * left out. Without a deadline for `idle`, which takes as long as it takes.
    */
-  ask<What extends Told['what']>(what: What): Promise<readonly Extract<Told, { what: What }>[]> {
-    return new Promise((resolve) => {
-      const id = ++this.#lastRound
-      const answers: Told[] = []
-      const deadline =
-        what === 'idle'
-          ? undefined
-          : this.#deps.clock.setTimer(ANSWER_DEADLINE_MS, () => {
-              this.#deps.logger.log('warn', 'a worker does not answer', { what })
-              finish()
-            })
-      const finish = (): void => {
-        deadline?.cancel()
-        this.#rounds.delete(id)
-        resolve(answers.filter((told) => isOf(told, what)))
-      }
-      const round: Round = { waiting: new Set(this.live), answers, finish }
-      this.#rounds.set(id, round)
-      if (round.waiting.size === 0) finish()
-      else this.broadcast({ kind: 'tell', request: id, what })
-    })
+  async ask<What extends Told['what']>(what: What): Promise<readonly Extract<Told, { what: What }>[]> {
+    const { clock, logger } = this.#deps
+    const id = ++this.#lastRound
+    const answers: Told[] = []
+    const pending = new PendingAnswers(clock, this.live, what === 'idle' ? undefined : ANSWER_DEADLINE_MS)
+    this.#rounds.set(id, { pending, answers })
+    this.broadcast({ kind: 'tell', request: id, what })
+    const isComplete = await pending.done
+    this.#rounds.delete(id)
+    if (!isComplete) logger.log('warn', 'a worker does not answer', { what })
+    return answers.filter((told) => isOf(told, what))
   }
 
   /** Ends every thread and starts none again. Resolves when none runs. Idempotent. */
@@ -187,9 +177,7 @@ export class WorkerPool {
       member.begun()
     } else if (message.kind === 'told') {
       const round = this.#rounds.get(message.request)
-      if (round?.waiting.has(worker) !== true) return
-      round.answers.push(message.told)
-      this.#answered(round, worker)
+      if (round?.pending.settle(worker) === true) round.answers.push(message.told)
     } else {
       this.#events.received(worker, message)
     }
@@ -200,7 +188,7 @@ export class WorkerPool {
     member.thread = undefined
     member.isStarted = false
     member.begun()
-    for (const round of [...this.#rounds.values()]) this.#answered(round, worker)
+    for (const { pending } of this.#rounds.values()) pending.settle(worker)
     this.#events.died(worker)
     if (this.#isClosing) {
       if (this.#members.every(({ thread }) => thread === undefined))
@@ -218,11 +206,6 @@ export class WorkerPool {
     member.restart = clock.setTimer(delayMs, () => {
       this.#start(worker)
     })
-  }
-
-  #answered(round: Round, worker: number): void {
-    round.waiting.delete(worker)
-    if (round.waiting.size === 0) round.finish()
   }
 }
 
