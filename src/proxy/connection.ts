@@ -142,6 +142,11 @@ export class Connection implements RouteWaiter {
     return this.#namespace?.id
   }
 
+  /** True when it has been decided where it goes. */
+  get isRouted(): boolean {
+    return this.#route !== undefined
+  }
+
   /** Where it goes, or may yet go while it is being made. */
   get reached(): readonly ReachedEndpoint[] {
     if (this.#phase.kind === 'connecting') return this.#phase.targets.map(reachedEndpoint)

@@ -74,10 +74,12 @@ if (requireNamespaces(t)) {
       }
     })
 
-    await t.test('one that is unknown refuses in the end who calls it', async (t) => {
-      const calls = await Promise.all(
-        FAMILIES.map((family) => lab.call(outside, family, { port: APP_PORT + 1 })),
-      )
+    await t.test('rule 12: one that is unknown refuses in the end who calls it', async (t) => {
+      const calling = FAMILIES.map((family) => lab.call(outside, family, { port: APP_PORT + 1 }))
+      // What else changes in the mesh meanwhile ends none of them.
+      const other = lab.policy('Deny', { destinationPorts: [FIRST_PORT] })
+      captured.setMesh({ unknownPods: [POLICED], policies: [{ ...other, pods: [] }] })
+      const calls = await Promise.all(calling)
       for (const { text, tookMs, line } of calls) {
         t.equal(text, 'rst')
         t.ok(tookMs >= POD_WAIT_MS - 5 && tookMs < POD_WAIT_MS + SLACK_MS, `after ${Math.round(tookMs)} ms`)
