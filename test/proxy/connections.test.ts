@@ -1,7 +1,7 @@
-/** What is asked about live connections, as far as it needs no real socket. */
+/** What is asked about live connections, and what they teach about endpoints, as far as it needs no real socket. */
 import t from 'tap'
 
-import { parseIp } from '../../src/core/address.ts'
+import { parseIp, parseSocketAddress } from '../../src/core/address.ts'
 import { seededRandom } from '../../src/core/random.ts'
 import { DEFAULT_UPSTREAM_SETTINGS } from '../../src/mesh/upstream.ts'
 import { LocalConnectionLimits } from '../../src/proxy/connection-limits.ts'
@@ -20,7 +20,10 @@ import { aListener, anEndpoint } from '../fixtures/mesh-builder.ts'
 import type { Route } from '../../src/mesh/router.ts'
 import type { RouteWaiter } from '../../src/proxy/route-source.ts'
 
+const OUTBOUND = aListener('outbound', [['0.0.0.0', 15_001]], '')
 const INBOUND = aListener('inbound', [['0.0.0.0', 15_006]], '', { direction: 'inbound' })
+const V4 = parseSocketAddress('10.1.0.1:80')
+const V6 = parseSocketAddress('[fd01::1]:80')
 const ENDPOINT = anEndpoint(['10.1.0.1:80', '[fd01::1]:80'])
 const ROUTE: Route = {
   kind: 'upstream',
@@ -31,14 +34,15 @@ const ROUTE: Route = {
 
 function start() {
   const clock = new FakeClock()
-  const { transport } = fakeTransport()
+  const { transport, attempts } = fakeTransport()
+  const health = new FamilyHealth()
   const waiting: RouteWaiter[] = []
   const totals = new ProxyTotals()
   const connections = new Connections(
     {
       transport,
       clock,
-      health: new FamilyHealth(),
+      health,
       random: seededRandom(1),
       logger: { isEnabled: () => false, log: () => undefined },
       routes: { route: (_, waiter) => waiting.push(waiter) },
@@ -65,7 +69,7 @@ function start() {
     connections.accept(socket, listener, { pod, namespace: { id: 1, fd: 9 } })
     return socket
   }
-  return { connections, accept, waiting }
+  return { connections, accept, waiting, attempts, health }
 }
 
 t.test('rule 12: policies are not asked about a connection that has no route yet', async (t) => {
@@ -79,3 +83,28 @@ t.test('rule 12: policies are not asked about a connection that has no route yet
   connections.closeAll('policy_changed')
   t.ok(socket.isReset)
 })
+
+for (const [has, addresses, isHealthy] of [
+  ['no address of', ['10.244.0.7'], true],
+  ['only a link-local address of', ['10.244.0.7', 'fe80::7%eth0'], true],
+  ['an address of', ['10.244.0.7', 'fd00::7'], false],
+] as const) {
+  t.test(
+    `rule 7: a family that cannot be reached from a pod with ${has} it is ${isHealthy ? 'no' : 'a'} fault of the endpoint`,
+    async (t) => {
+      const { accept, waiting, attempts, health } = start()
+      const socket = accept(OUTBOUND, addresses)
+      waiting[0]?.routed(ROUTE)
+      attempts[0]?.fail('refused')
+      attempts[1]?.fail('unreachable')
+      t.strictSame(
+        attempts.map(({ to }) => to),
+        ['10.1.0.1:80', '[fd01::1]:80'],
+      )
+      t.ok(socket.isReset)
+      const endpointId = ENDPOINT.id
+      t.equal(health.isHealthy({ endpointId, family: V4.ip.family }, 0), false)
+      t.equal(health.isHealthy({ endpointId, family: V6.ip.family }, 0), isHealthy)
+    },
+  )
+}
