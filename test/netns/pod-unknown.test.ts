@@ -5,6 +5,7 @@
 import t from 'tap'
 
 import { FAMILIES } from '../../src/core/family.ts'
+import { HBONE_PORT } from '../../src/mesh/workload.ts'
 import { POD_WAIT_MS } from '../../src/proxy/pods/pod-discovery.ts'
 import { eventually } from '../fixtures/eventually.ts'
 import { ANY_ADDRESS } from '../fixtures/loopback.ts'
@@ -71,6 +72,15 @@ if (requireNamespaces(t)) {
         const { text, line } = await callOut(family)
         t.equal(text, `${friend.address(family)} ${APP_PORT} from ${server.address(family)}: hello`)
         t.match(line, { upstream_family: family, close_reason: 'finished' })
+      }
+    })
+
+    await t.test('one that is unknown refuses HBONE at once, as every other does', async (t) => {
+      for (const family of FAMILIES) {
+        const { text, tookMs, line } = await lab.call(outside, family, { port: HBONE_PORT })
+        t.equal(text, 'rst')
+        t.ok(tookMs < SLACK_MS, `after ${Math.round(tookMs)} ms`)
+        t.match(line, { close_reason: 'mtls_required' })
       }
     })
 
