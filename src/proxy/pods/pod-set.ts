@@ -68,7 +68,8 @@ export class PodSet {
   #lastNamespaceId = 0
   #started = 0
   #stopped = 0
-  #isDraining = false
+  /** Present from when the set drains on. */
+  #stopping: Promise<void> | undefined
 
   constructor(deps: PodSetDeps, { listeners, families, keepalive, reusePort }: PodSetOptions) {
     this.#deps = deps
@@ -100,7 +101,7 @@ export class PodSet {
       return { ok: false, problem }
     }
     if (!kind.isNamespace) return refuse(`its descriptor is of ${kind.what}, not of a network namespace`)
-    if (this.#isDraining) return refuse('this agent is draining')
+    if (this.#stopping !== undefined) return refuse('this agent is draining')
     const { identity } = kind
     const before = this.#entries.get(pod.uid)
     if (before?.identity === identity) {
@@ -168,7 +169,7 @@ export class PodSet {
     }))
     this.#deps.post(worker, { kind: 'pod-listeners', listeners })
     for (const entry of this.#entries.values())
-      this.#tellOne(worker, entry, this.#isDraining ? [] : entry.bound)
+      this.#tellOne(worker, entry, this.#stopping === undefined ? entry.bound : [])
   }
 
   /** A worker has let go of a pod by its network namespace, or of all listening sockets without one. */
@@ -183,11 +184,15 @@ export class PodSet {
 
   /**
    * Lets new connections go to the agent that takes this one's place, if one listens already, accepts what is under way,
-   * and closes the listening sockets. Live connections go on, and may still connect from within their pods.
+   * and closes the listening sockets. Live connections go on, and may still connect from within their pods. Whoever asks
+   * again waits for the same.
    */
-  async stopAccepting(): Promise<void> {
-    if (this.#isDraining) return
-    this.#isDraining = true
+  stopAccepting(): Promise<void> {
+    this.#stopping ??= this.#stopAccepting()
+    return this.#stopping
+  }
+
+  async #stopAccepting(): Promise<void> {
     const entries = [...this.#entries.values()]
     if (entries.length === 0) return
     const { opener, clock } = this.#deps

@@ -306,6 +306,19 @@ t.test('a pod that is removed while the handover lasts is closed once', async (t
   t.equal(await lab.set.remove('a'), true)
   await lab.pass(HANDOVER_MS)
   await stopped
+t.test('whoever drains a second time waits for the first', async (t) => {
+  const lab = PodSetLab.start(t)
+  await lab.add('a', lab.opener.namespace())
+  const ended: string[] = []
+  const first = lab.set.stopAccepting().then(() => ended.push('first'))
+  await lab.pass(HANDOVER_MS / 2)
+  const second = lab.set.stopAccepting().then(() => ended.push('second'))
+  await lab.pass(HANDOVER_MS / 2 - 1)
+  t.strictSame(ended, [])
+  await lab.pass(1)
+  await Promise.all([first, second])
+})
+
   t.equal(lab.opener.openCount, 1)
 })
 
