@@ -5,7 +5,7 @@
 import { fstatSync, readlinkSync } from 'node:fs'
 
 import { errorMessage } from '../../core/errors.ts'
-import { CLONE_NEWNET, NS_GET_NSTYPE } from '../../proxy/linux/constants.ts'
+import { CLONE_NEWNET, NS_GET_NSTYPE, SHUT_RD } from '../../proxy/linux/constants.ts'
 import { startNativeThread } from './native-thread.ts'
 
 import type { Logger } from '../../core/logger.ts'
@@ -84,6 +84,10 @@ export class LinuxPods implements PodSocketOpener, ZdsTransport {
 
   close(fd: number): void {
     this.#deps.descriptors.close(fd)
+  stopListening(fd: number): void {
+    this.#deps.syscalls.shutdown(fd, SHUT_RD)
+  }
+
   }
 
   closeDescriptor(fd: number): void {

@@ -14,6 +14,8 @@ export const SOCK_RAW = 3
 export const SOCK_SEQPACKET = 5
 export const SOCK_NONBLOCK = 0o4000
 export const SOCK_CLOEXEC = 0o2000000
+/** Of a socket that listens: it does so no more. */
+export const SHUT_RD = 0
 export const SHUT_WR = 1
 export const NETLINK_SOCK_DIAG = 4
 

@@ -152,6 +152,11 @@ export class PodEntry {
   }
 
   /** Closes the listening sockets. Nobody may accept on them any more. */
+  /** Ends the listening before the sockets can be closed, because somebody may accept on them still. */
+  stopListening(): void {
+    for (const { fd } of this.bound) this.#deps.opener.stopListening(fd)
+  }
+
   closeSockets(): void {
     for (const { fd, index } of this.bound) {
       this.#sockets[index] = { kind: 'failed', code: 'internal', message: 'closed' }

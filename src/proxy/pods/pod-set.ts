@@ -18,7 +18,7 @@ import type { PodListenerSocket, PodOutcome, PodStatus } from './pod-entry.ts'
 import type { BoundPodSocket, PodMessage } from './pod-messages.ts'
 import type { PodSocketOpener } from './pod-sockets.ts'
 
-/** How long a worker has to let go of a pod. A hung one uses nothing of it. */
+/** How long whoever waits for the end of a pod waits for the workers. One that hangs delays no more than what it holds. */
 export const POD_RELEASE_DEADLINE_MS = 1_000
 /** How long connections whose handshake has begun may still arrive after new ones go to another agent. */
 export const HANDOVER_MS = 500
@@ -199,8 +199,9 @@ export class PodSet {
     await Promise.all(entries.map((entry) => entry.stop()))
     await Promise.all(entries.map(({ namespace, yielding }) => opener.yieldTo(namespace.fd, yielding)))
     await new Promise<void>((resolve) => clock.setTimer(HANDOVER_MS, resolve))
-    await this.#askToRelease({ kind: 'pods-unlisten' })
-    for (const entry of entries) entry.closeSockets()
+    await this.#askToRelease({ kind: 'pods-unlisten' }, entries, () => {
+      for (const entry of entries) entry.closeSockets()
+    })
   }
 
   /** Ends every pod. */
@@ -220,9 +221,10 @@ export class PodSet {
     const { pod, namespace } = entry
     this.#stopped++
     await entry.stop()
-    await this.#askToRelease({ kind: 'pod-gone', namespaceId: namespace.id })
-    entry.closeSockets()
-    this.#deps.opener.close(namespace.fd)
+    await this.#askToRelease({ kind: 'pod-gone', namespaceId: namespace.id }, [entry], () => {
+      entry.closeSockets()
+      this.#deps.opener.close(namespace.fd)
+    })
     if (!this.#entries.has(pod.uid)) this.#deps.forget(pod.uid)
   }
 
@@ -234,15 +236,33 @@ export class PodSet {
     this.#deps.post(worker, { kind: 'pod', pod, namespace, sockets })
   }
 
-  /** Resolves when every live worker has answered, or had its time. */
-  async #askToRelease(message: Extract<PodMessage, { kind: 'pod-gone' | 'pods-unlisten' }>): Promise<void> {
+  /**
+   * Calls `close` when every live worker has answered or died, however long that takes: the number of a closed descriptor can
+   * be another pod's by the time that a hung worker uses it. Resolves then, or when they have had their time, from when on
+   * the sockets of the pods listen no more.
+   */
+  #askToRelease(
+    message: Extract<PodMessage, { kind: 'pod-gone' | 'pods-unlisten' }>,
+    entries: readonly PodEntry[],
+    close: () => void,
+  ): Promise<void> {
     const { live, post, clock } = this.#deps
     const workers = live()
     const namespaceId = message.kind === 'pod-gone' ? message.namespaceId : undefined
-    const release = { namespaceId, answers: new PendingAnswers(clock, workers, POD_RELEASE_DEADLINE_MS) }
+    const release = { namespaceId, answers: new PendingAnswers(clock, workers) }
     this.#releases.add(release)
     for (const worker of workers) post(worker, message)
-    await release.answers.done
-    this.#releases.delete(release)
+    return new Promise((resolve) => {
+      const deadline = clock.setTimer(POD_RELEASE_DEADLINE_MS, () => {
+        for (const entry of entries) entry.stopListening()
+        resolve()
+      })
+      void release.answers.done.then(() => {
+        deadline.cancel()
+        this.#releases.delete(release)
+        close()
+        resolve()
+      })
+    })
   }
 }

@@ -60,3 +60,5 @@ export interface PodSocketOpener {
   yieldTo(namespaceFd: number, sockets: readonly YieldingSocket[]): Promise<void>
   close(fd: number): void
 }
+  /** Ends the listening of a socket that cannot be closed yet: what it has queued is reset, what comes is refused. */
+  stopListening(fd: number): void

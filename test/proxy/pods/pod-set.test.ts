@@ -117,7 +117,11 @@ t.test('a pod that is removed while its predecessor is being ended is never open
   t.strictSame(await added, REMOVED)
   t.equal(await removed, true)
   t.equal(lab.opener.looks.length, 1)
-  t.equal(lab.opener.openCount, 0)
+  t.equal(
+    lab.opener.openCount,
+    6,
+    'the namespaces, and the sockets of the predecessor, until the worker goes on',
+  )
   t.ok(lab.forgotten.includes('a'))
 })
 
@@ -203,10 +207,42 @@ t.test('a worker that hangs is waited for no longer than its time', async (t) =>
   const removed = lab.set.remove('a')
   await lab.pass(POD_RELEASE_DEADLINE_MS - 1)
   t.equal(lab.opener.openCount, 5)
+  t.strictSame(lab.opener.stopped, [])
   await lab.pass(1)
-  t.equal(lab.opener.openCount, 0)
   t.equal(await removed, true)
-  lab.set.released(0, 1)
+  t.equal(lab.opener.stopped.length, 4, 'nothing listens there any more')
+  t.strictSame(lab.forgotten, ['a'])
+})
+
+t.test(
+  'what a worker holds that hangs stays open until it has let go: the number could be of another pod',
+  async (t) => {
+    const lab = PodSetLab.start(t)
+    await lab.add('a', lab.opener.namespace())
+    lab.hang(0)
+    const removed = lab.set.remove('a')
+    await lab.pass(10 * POD_RELEASE_DEADLINE_MS)
+    t.equal(await removed, true)
+    t.equal(lab.opener.openCount, 5)
+    lab.wake(0)
+    await settled()
+    t.equal(lab.opener.openCount, 0)
+  },
+)
+
+t.test('a drain waits no longer for a worker that hangs, and what that holds listens no more', async (t) => {
+  const lab = PodSetLab.start(t)
+  await lab.add('a', lab.opener.namespace())
+  lab.hang(0)
+  const stopped = lab.set.stopAccepting()
+  await lab.handOver()
+  await lab.pass(POD_RELEASE_DEADLINE_MS)
+  await stopped
+  t.equal(lab.opener.stopped.length, 4)
+  t.equal(lab.opener.openCount, 5)
+  lab.wake(0)
+  await settled()
+  t.equal(lab.opener.openCount, 1, 'the namespace stays for the connections')
 })
 
 t.test('a worker that dies has let go', async (t) => {
