@@ -40,6 +40,8 @@ export interface LinuxPodsOptions {
 
 type OpenResult = Awaited<ReturnType<PodSocketOpener['open']>>
 
+/** In the place of one that could not be started. */
+const NO_THREAD: NativeThread<ToPodThread> = { post: () => undefined, terminate: () => undefined }
 const THREAD_DIED = 'the thread that goes into network namespaces died'
 const ENDED = 'the thread that goes into network namespaces has ended'
 
@@ -82,12 +84,12 @@ export class LinuxPods implements PodSocketOpener, ZdsTransport {
     })
   }
 
-  close(fd: number): void {
-    this.#deps.descriptors.close(fd)
   stopListening(fd: number): void {
     this.#deps.syscalls.shutdown(fd, SHUT_RD)
   }
 
+  close(fd: number): void {
+    this.#deps.descriptors.close(fd)
   }
 
   closeDescriptor(fd: number): void {
@@ -128,15 +130,20 @@ export class LinuxPods implements PodSocketOpener, ZdsTransport {
       })
       return
     }
+    this.#thread ??= this.#startOrFail()
+    this.#thread.post(message)
+  }
+
+  /** Whoever waits is told of a failure in a turn of its own, as when a thread dies; until then no other is started. */
+  #startOrFail(): NativeThread<ToPodThread> {
     try {
-      this.#thread ??= this.#start()
+      return this.#start()
     } catch (error) {
-      // Whoever waits is told in a turn of its own, as when a thread dies.
       setImmediate(() => {
         this.#exited(error)
       })
+      return NO_THREAD
     }
-    this.#thread?.post(message)
   }
 
   #start(): NativeThread<ToPodThread> {
