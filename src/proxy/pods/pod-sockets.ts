@@ -32,6 +32,8 @@ export interface YieldingSocket {
 
 /** A namespace as it was found. */
 export interface OpenedNamespace {
+  /** True: it has no interface but those that every namespace has. Its pod is gone, or has not been set up yet. */
+  readonly isEmpty: boolean
   /** Of its interfaces that are up, without loopback's. */
   readonly addresses: readonly IpAddress[]
   /** In the order in which they were asked for. */

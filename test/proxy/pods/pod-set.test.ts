@@ -3,7 +3,7 @@ import { setImmediate as settled } from 'node:timers/promises'
 
 import t from 'tap'
 
-import { MAX_EMPTY_TRIES } from '../../../src/proxy/pods/pod-entry.ts'
+import { MAX_EMPTY_LOOKS } from '../../../src/proxy/pods/pod-entry.ts'
 import { HANDOVER_MS, POD_RELEASE_DEADLINE_MS } from '../../../src/proxy/pods/pod-set.ts'
 import { PodSetLab, aPod } from '../../fixtures/pod-set-lab.ts'
 
@@ -168,14 +168,14 @@ t.test('a namespace that stays empty is given up by name, and is not served any 
   const lab = PodSetLab.start(t)
   t.match(await lab.add('ghost', lab.opener.namespace({ addresses: [] })), {
     ok: false,
-    problem: /no address/,
+    problem: /no interface/,
   })
   t.equal(lab.set.has('ghost'), true)
   await lab.pass(60_000)
-  t.equal(lab.opener.looks.length, MAX_EMPTY_TRIES)
+  t.equal(lab.opener.looks.length, MAX_EMPTY_LOOKS)
   t.equal(lab.set.has('ghost'), false)
   t.equal(lab.opener.openCount, 0)
-  t.match(lab.log, [/^error pod shop\/ghost is given up: .*no address/])
+  t.match(lab.log, [/^error pod shop\/ghost is given up: .*no interface/])
   t.strictSame(lab.forgotten, ['ghost'])
 })
 
