@@ -32,6 +32,7 @@ export const SO_LINGER = 13
 export const SO_REUSEPORT = 15
 export const SO_MARK = 36
 export const SO_ATTACH_REUSEPORT_CBPF = 51
+export const SO_DETACH_REUSEPORT_BPF = 68
 
 export const IP_FREEBIND = 15
 export const IP_TRANSPARENT = 19

@@ -6,13 +6,13 @@ import { tryParseIp } from '../../core/address.ts'
 import { errorMessage } from '../../core/errors.ts'
 import { openListeningSocket } from './listening-socket.ts'
 import { diagnosedListeners, inodesOn } from './listener-diag.ts'
+import { SocketOptions } from './socket-options.ts'
 import { errnoName } from './syscalls.ts'
 
 import type { IpAddress } from '../../core/address.ts'
 import type { OpenedNamespace, PodSocket, WantedSocket, YieldingSocket } from '../pods/pod-sockets.ts'
 import type { DescriptorTable } from './descriptor-table.ts'
 import type { NamespaceVisitor } from './namespace-visitor.ts'
-import type { SocketOptions } from './socket-options.ts'
 import type { Syscalls } from './syscalls.ts'
 
 export interface NamespaceSocketsDeps {
@@ -65,11 +65,16 @@ export function openInNamespace(
     }
     const families = new Set(addresses.map(({ family }) => family))
     const others = diagnosedListeners(deps)
+    const socketOptions = new SocketOptions(deps)
     const sockets = wanted.map((each): PodSocket => {
       const { address } = each.address
       if (!families.has(address.ip.family)) return { kind: 'absent' }
       const opened = openListeningSocket(deps, each.address, { ...each.options, reusePort: each.reusePort })
-      if (opened.ok) return { kind: 'bound', fd: opened.fd, listenedBefore: inodesOn(others, address) }
+      if (opened.ok) {
+        // What an agent that is gone has had the kernel choose outlives it, and would send everything to one of those that stay.
+        if (each.reusePort) socketOptions.clearReusePortChoice(opened.fd)
+        return { kind: 'bound', fd: opened.fd, listenedBefore: inodesOn(others, address) }
+      }
       const isAbsent = opened.code === 'family_absent' || opened.code === 'address_unavailable'
       return isAbsent ? { kind: 'absent' } : { kind: 'failed', code: opened.code, message: opened.message }
     })

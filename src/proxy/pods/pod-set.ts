@@ -197,8 +197,11 @@ export class PodSet {
     if (entries.length === 0) return
     const { opener, clock } = this.#deps
     await Promise.all(entries.map((entry) => entry.stop()))
-    await Promise.all(entries.map(({ namespace, yielding }) => opener.yieldTo(namespace.fd, yielding)))
-    await new Promise<void>((resolve) => clock.setTimer(HANDOVER_MS, resolve))
+    // Twice, because an agent that begins to listen meanwhile undoes it.
+    for (const pauseMs of [HANDOVER_MS / 2, HANDOVER_MS / 2]) {
+      await Promise.all(entries.map(({ namespace, yielding }) => opener.yieldTo(namespace.fd, yielding)))
+      await new Promise<void>((resolve) => clock.setTimer(pauseMs, resolve))
+    }
     await this.#askToRelease({ kind: 'pods-unlisten' }, entries, () => {
       for (const entry of entries) entry.closeSockets()
     })

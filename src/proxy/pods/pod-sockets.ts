@@ -57,10 +57,10 @@ export interface PodSocketOpener {
   >
   /**
    * Lets new connections go to the sockets that another agent has opened beside these, earlier or later, where there are any.
-   * Resolves when that is so. Never rejects.
+   * Resolves when that is so. Never rejects. Holds until yet another one opens its sockets.
    */
   yieldTo(namespaceFd: number, sockets: readonly YieldingSocket[]): Promise<void>
-  close(fd: number): void
-}
   /** Ends the listening of a socket that cannot be closed yet: what it has queued is reset, what comes is refused. */
   stopListening(fd: number): void
+  close(fd: number): void
+}

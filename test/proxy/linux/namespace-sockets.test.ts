@@ -210,6 +210,23 @@ else if (requireNamespaces(t)) {
     },
   )
 
+  t.test('a choice that outlived who made it ends with the next agent that listens', async (t) => {
+    const { open, connect, yieldAll, descriptors } = await start(t)
+    const pod = createPodNamespace(t, 'dual', DUAL)
+    const first = boundSockets(open(pod.fd))
+    const second = boundSockets(open(pod.fd))
+    yieldAll(pod.fd, first)
+    for (const { fd } of first) descriptors.close(fd)
+    const third = boundSockets(open(pod.fd))
+    const counts = connect(pod.fd, 12, [second, third])
+    t.ok(
+      counts.every((count) => count > 0),
+      `either has some: ${counts.join()}`,
+    )
+    yieldAll(pod.fd, second)
+    t.strictSame(connect(pod.fd, 12, [second, third]), [0, 24])
+  })
+
   t.test('interfaces that cannot be listed fail the look alone, and the thread is back', async (t) => {
     const { look, open } = await start(t)
     const pod = createPodNamespace(t, 'dual', DUAL)
