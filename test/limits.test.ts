@@ -19,7 +19,7 @@ import { MAX_PACKET_BYTES } from '../src/proxy/linux/seqpacket-channel.ts'
 import { END_PORT, SOURCE_PORT_COUNT } from '../src/proxy/linux/source-ports.ts'
 import { LOOP_RECHECK_MS } from '../src/proxy/loop-check.ts'
 import { POD_WAIT_MS } from '../src/proxy/pods/pod-discovery.ts'
-import { MAX_EMPTY_TRIES, MAX_FAILED_TRIES } from '../src/proxy/pods/pod-entry.ts'
+import { MAX_EMPTY_LOOKS } from '../src/proxy/pods/pod-entry.ts'
 import { HANDOVER_MS, POD_RELEASE_DEADLINE_MS } from '../src/proxy/pods/pod-set.ts'
 import { LISTENER_ENTRIES } from '../src/proxy/stats-slots.ts'
 import { SLOT_COUNT } from '../src/proxy/workers/connection-slots.ts'
@@ -75,8 +75,7 @@ const EXPECTED: Readonly<Record<string, string>> = {
   "ports for connections from clients' addresses": `${SOURCE_PORT_COUNT.toLocaleString('en-US')} in each direction, odd ones: inbound below ${END_PORT.toLocaleString('en-US')}, outbound above`,
   'a connection whose ends are those of an upstream one': `${LOOP_RECHECK_MS} ms`,
   "a connection into a pod waits for the pod's workload": seconds(POD_WAIT_MS),
-  'tries of a pod that has no socket': String(MAX_FAILED_TRIES),
-  'tries of a pod whose namespace has no address': String(MAX_EMPTY_TRIES),
+  'looks at the empty namespace of a pod': String(MAX_EMPTY_LOOKS),
   'an answer to istio-cni': seconds(ANSWER_LIMIT_MS),
   'a packet of istio-cni': `${MAX_PACKET_BYTES.toLocaleString('en-US')} bytes`,
   'pause before istio-cni is connected to anew': `${seconds(ZDS_BACKOFF.initialMs)}, doubling to ${seconds(ZDS_BACKOFF.maxMs)}`,

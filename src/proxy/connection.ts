@@ -2,7 +2,7 @@
  * The story of one connection: accepted, routed, raced to an upstream, relayed, closed for a reason. It is written
  * once, against the Transport seam, and calls the parts that decide.
  */
-import { isSameSocketAddress } from '../core/address.ts'
+import { isLinkLocalIpv6, isSameSocketAddress } from '../core/address.ts'
 import { familyOrder } from '../core/family.ts'
 import { CLOSE_REASONS } from './close-reason.ts'
 import { closedRecord } from './connection-record.ts'
@@ -141,6 +141,11 @@ export class Connection implements RouteWaiter {
   /** The id of the pod's network namespace that it was accepted in; `undefined` for the agent's own. */
   get namespaceId(): number | undefined {
     return this.#namespace?.id
+  }
+
+  /** True when it has been decided where it goes. */
+  get isRouted(): boolean {
+    return this.#route !== undefined
   }
 
   /** Where it goes, or may yet go while it is being made. */
@@ -326,7 +331,9 @@ export class Connection implements RouteWaiter {
     // Not pushed: an array that grows gets room for 17, which every connection would keep.
     this.#attempts = [...this.#attempts, attempt]
     this.#deps.stats.attempt(address.ip.family, result, durationMs)
-    const key = { endpointId: endpoint.id, family: address.ip.family }
+    const { family } = address.ip
+    if (result === 'unreachable' && !this.#hasUsable(family)) return
+    const key = { endpointId: endpoint.id, family }
     const nowMs = this.#deps.clock.nowMs()
     if (result === 'connected') this.#deps.health.succeeded(key)
     else if (result === 'refused' || result === 'unreachable' || result === 'timeout') {
@@ -408,6 +415,12 @@ export class Connection implements RouteWaiter {
   readonly #loopChecked = (isLoop: boolean): void => {
     if (isLoop) this.close('destination_is_proxy', LOOP_DETAIL)
     else if (this.#phase.kind === 'routing') this.#deps.routes.route(this.facts, this)
+  }
+
+  /** False: the pod can reach nothing in the family, which says nothing of an endpoint to the other pods of the node. */
+  #hasUsable(family: Family): boolean {
+    const { pod } = this.facts
+    return pod?.addresses.some((ip) => ip.family === family && !isLinkLocalIpv6(ip)) ?? true
   }
 
   #wouldLoop(route: AcceptingRoute, address: SocketAddress): boolean {

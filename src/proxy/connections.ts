@@ -107,10 +107,13 @@ export class Connections {
     return Array.from(this.#live.values(), (connection) => connection.record())
   }
 
-  /** What policies have to be asked about after a change. */
+  /**
+   * What policies have to be asked about after a change: not what still waits for its route, which is decided by the
+   * mesh as it is then. Its pod may be unknown until that comes, and nothing is allowed into an unknown pod.
+   */
   judged(directions: readonly TrafficDirection[]): readonly LiveFacts[] {
     return [...this.#live.values()]
-      .filter(({ facts }) => directions.includes(facts.listener.direction))
+      .filter(({ isRouted, facts }) => isRouted && directions.includes(facts.listener.direction))
       .map(({ id, facts, reached }) => ({
         id,
         facts,

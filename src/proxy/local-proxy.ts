@@ -126,7 +126,6 @@ export class LocalProxy implements Proxy {
   }
 
   async stopAccepting(): Promise<void> {
-    this.#stopWatching?.()
     await this.#listeners.close()
   }
 
@@ -143,6 +142,8 @@ export class LocalProxy implements Proxy {
     await this.stopAccepting()
     this.closeConnections('drained')
     await this.whenIdle()
+    // Until here a changed policy is one that connections are asked about.
+    this.#stopWatching?.()
   }
 
   readonly #listen: Listen = (listener, address, options) =>

@@ -5,6 +5,7 @@
 import t from 'tap'
 
 import { FAMILIES } from '../../src/core/family.ts'
+import { HBONE_PORT } from '../../src/mesh/workload.ts'
 import { POD_WAIT_MS } from '../../src/proxy/pods/pod-discovery.ts'
 import { eventually } from '../fixtures/eventually.ts'
 import { ANY_ADDRESS } from '../fixtures/loopback.ts'
@@ -84,15 +85,25 @@ if (requireNamespaces(t)) {
       }
     })
 
-    await t.test('one that is unknown refuses in the end who calls it', async (t) => {
-      await Promise.all(
-        FAMILIES.map(async (family) => {
-          const { text, tookMs, line } = await refusal(family)
-          t.equal(text, 'rst')
-          t.ok(tookMs >= POD_WAIT_MS - 5, `after ${Math.round(tookMs)} ms`)
-          t.match(line, { close_reason: 'policy_denied', error: /no workload for pod shop\/server/ })
-        }),
-      )
+    await t.test('one that is unknown refuses HBONE at once, as every other does', async (t) => {
+      for (const family of FAMILIES) {
+        const { text, tookMs, line } = await lab.call(outside, family, { port: HBONE_PORT })
+        t.equal(text, 'rst')
+        t.ok(tookMs < POD_WAIT_MS, `after ${Math.round(tookMs)} ms`)
+        t.match(line, { close_reason: 'mtls_required' })
+      }
+    })
+
+    await t.test('rule 12: one that is unknown refuses in the end who calls it', async (t) => {
+      const calling = FAMILIES.map(refusal)
+      // What else changes in the mesh meanwhile ends none of them.
+      const other = lab.policy('Deny', { destinationPorts: [FIRST_PORT] })
+      captured.setMesh({ unknownPods: [POLICED], policies: [{ ...other, pods: [] }] })
+      for (const { text, tookMs, line } of await Promise.all(calling)) {
+        t.equal(text, 'rst')
+        t.ok(tookMs >= POD_WAIT_MS - 5, `after ${Math.round(tookMs)} ms`)
+        t.match(line, { close_reason: 'policy_denied', error: /no workload for pod shop\/server/ })
+      }
     })
 
     await t.test(

@@ -6,6 +6,7 @@ import { once } from 'node:events'
 
 import { parseIp } from '../../src/core/address.ts'
 import { FAMILIES, otherFamily } from '../../src/core/family.ts'
+import { EnvoyRouter } from '../../src/mesh/envoy-router.ts'
 import { eventually } from '../fixtures/eventually.ts'
 import { LOOPBACK, freePort } from '../fixtures/loopback.ts'
 import { aCluster, aListener, dualStackMesh } from '../fixtures/mesh-builder.ts'
@@ -13,7 +14,8 @@ import { connectTcp, echo, exchange, greet, listenTcp, resetOnData } from '../fi
 
 import type { Test } from 'tap'
 import type { Family } from '../../src/core/family.ts'
-import type { MeshUpsert } from '../../src/mesh/store.ts'
+import type { Router } from '../../src/mesh/router.ts'
+import type { MeshStore, MeshUpsert } from '../../src/mesh/store.ts'
 import type { CloseReason } from '../../src/proxy/close-reason.ts'
 import type { ConnectionOptions } from '../../src/proxy/connection-options.ts'
 import type { ProxyLab } from '../fixtures/proxy-lab.ts'
@@ -24,7 +26,7 @@ export interface RulesLab {
   readonly start: (
     t: Test,
     resources: readonly MeshUpsert[],
-    options?: Partial<ConnectionOptions>,
+    options?: Partial<ConnectionOptions> & { readonly router?: (store: MeshStore) => Router },
   ) => Promise<ProxyLab>
   /** Why this machine cannot run them. */
   readonly skip: string | false
@@ -201,6 +203,36 @@ export function testConnectionRules(t: Test, { start, skip }: RulesLab): void {
       t.equal((await exchange(target, 'x')).end, 'refused')
       client.write('still here')
       t.equal(String((await once(client, 'data'))[0]), 'still here')
+    },
+  )
+
+  t.test(
+    'rule 12: a policy that changes while the proxy drains ends the connections that it denies',
+    { skip },
+    async (t) => {
+      const port = await freePort()
+      const server = await listenTcp('127.0.0.1', echo, port)
+      t.teardown(() => server.close())
+      const lab = await start(t, dualStackMesh(port), {
+        router: (store) => {
+          const router = new EnvoyRouter({ store }, { ownAddresses: [] })
+          return {
+            plan: (facts) => router.plan(facts),
+            judgedDirections: ['outbound'],
+            isStillAllowed: () => store.snapshot.policy.size === 0,
+          }
+        },
+      })
+      const client = await connectTcp({ host: '127.0.0.1', port: lab.portOf('front', 'ipv4') })
+      t.teardown(() => client.destroy())
+      client.on('error', () => undefined)
+      client.write('before')
+      t.equal(String((await once(client, 'data'))[0]), 'before')
+      await lab.proxy.stopAccepting()
+      const deny = { name: 'deny', namespace: 'shop', scope: 'global', action: 'deny' } as const
+      lab.store.apply([{ kind: 'policy', upsert: { ...deny, rules: [], isDryRun: false } }])
+      await eventually('it has ended', () => lab.closed.length === 1)
+      t.match(lab.closed, [{ closeReason: 'policy_changed' }])
     },
   )
 

@@ -5,7 +5,7 @@
 import { fstatSync, readlinkSync } from 'node:fs'
 
 import { errorMessage } from '../../core/errors.ts'
-import { CLONE_NEWNET, NS_GET_NSTYPE } from '../../proxy/linux/constants.ts'
+import { CLONE_NEWNET, NS_GET_NSTYPE, SHUT_RD } from '../../proxy/linux/constants.ts'
 import { startNativeThread } from './native-thread.ts'
 
 import type { Logger } from '../../core/logger.ts'
@@ -40,6 +40,8 @@ export interface LinuxPodsOptions {
 
 type OpenResult = Awaited<ReturnType<PodSocketOpener['open']>>
 
+/** In the place of one that could not be started. */
+const NO_THREAD: NativeThread<ToPodThread> = { post: () => undefined, terminate: () => undefined }
 const THREAD_DIED = 'the thread that goes into network namespaces died'
 const ENDED = 'the thread that goes into network namespaces has ended'
 
@@ -80,6 +82,10 @@ export class LinuxPods implements PodSocketOpener, ZdsTransport {
       this.#yields.set(request, resolve)
       this.#post({ kind: 'yield', request, namespaceFd, sockets })
     })
+  }
+
+  stopListening(fd: number): void {
+    this.#deps.syscalls.shutdown(fd, SHUT_RD)
   }
 
   close(fd: number): void {
@@ -124,15 +130,20 @@ export class LinuxPods implements PodSocketOpener, ZdsTransport {
       })
       return
     }
+    this.#thread ??= this.#startOrFail()
+    this.#thread.post(message)
+  }
+
+  /** Whoever waits is told of a failure in a turn of its own, as when a thread dies; until then no other is started. */
+  #startOrFail(): NativeThread<ToPodThread> {
     try {
-      this.#thread ??= this.#start()
+      return this.#start()
     } catch (error) {
-      // Whoever waits is told in a turn of its own, as when a thread dies.
       setImmediate(() => {
         this.#exited(error)
       })
+      return NO_THREAD
     }
-    this.#thread?.post(message)
   }
 
   #start(): NativeThread<ToPodThread> {

@@ -35,7 +35,7 @@ export interface NativeThreadEvents<FromThread> {
   exited(reason: unknown): void
 }
 
-/** @throws {Error} when the kernel gives no descriptor to wake it */
+/** @throws {Error} when the kernel gives no thread, or no descriptor to wake it; nothing of it is left then */
 export function startNativeThread<ToThread, FromThread>(
   deps: { readonly syscalls: Syscalls; readonly descriptors: DescriptorTable },
   { url, workerData, maxYoungGenerationMib }: NativeThreadOptions,
@@ -43,13 +43,20 @@ export function startNativeThread<ToThread, FromThread>(
 ): NativeThread<ToThread> {
   const wake = new WakeEvent(deps)
   const { port1: port, port2: threadPort } = new MessageChannel()
-  const thread = new Worker(url, {
-    workerData: workerData({ port: threadPort, wakeFd: wake.fd }),
-    transferList: [threadPort],
-    ...(maxYoungGenerationMib !== undefined && {
-      resourceLimits: { maxYoungGenerationSizeMb: maxYoungGenerationMib },
-    }),
-  })
+  let thread: Worker
+  try {
+    thread = new Worker(url, {
+      workerData: workerData({ port: threadPort, wakeFd: wake.fd }),
+      transferList: [threadPort],
+      ...(maxYoungGenerationMib !== undefined && {
+        resourceLimits: { maxYoungGenerationSizeMb: maxYoungGenerationMib },
+      }),
+    })
+  } catch (error) {
+    port.close()
+    wake.close()
+    throw error
+  }
   let reason: unknown
   let hasExited = false
   port.on('message', (message: FromThread) => {

@@ -36,7 +36,7 @@ export class Acceptor implements ReadyHandler {
     this.#fd = fd
     this.#events = events
     this.#interest = isShared ? EPOLLIN | EPOLLEXCLUSIVE : EPOLLIN
-    io.reactor.watch(fd, this, this.#interest)
+    this.#begin()
   }
 
   /**
@@ -80,6 +80,12 @@ export class Acceptor implements ReadyHandler {
     }
   }
 
+  /** Who could not be told of connections would leave them in the queue for ever. */
+  #begin(): void {
+    const { reactor, syscalls } = this.#io
+    if (!reactor.watch(this.#fd, this, this.#interest)) this.#fail(syscalls.errno())
+  }
+
   /** The connection stays in the kernel's queue. Told once until one is accepted again. */
   #fail(errno: number): void {
     // Not changed to wait for nothing: the kernel refuses that for a descriptor which is shared.
@@ -87,7 +93,7 @@ export class Acceptor implements ReadyHandler {
     this.#pause?.cancel()
     this.#pause = this.#io.reactor.setTimer(ACCEPT_PAUSE_MS, () => {
       this.#pause = undefined
-      this.#io.reactor.watch(this.#fd, this, this.#interest)
+      this.#begin()
     })
     if (this.#hasFailed) return
     this.#hasFailed = true

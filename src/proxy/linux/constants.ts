@@ -14,6 +14,8 @@ export const SOCK_RAW = 3
 export const SOCK_SEQPACKET = 5
 export const SOCK_NONBLOCK = 0o4000
 export const SOCK_CLOEXEC = 0o2000000
+/** Of a socket that listens: it does so no more. */
+export const SHUT_RD = 0
 export const SHUT_WR = 1
 export const NETLINK_SOCK_DIAG = 4
 
@@ -30,6 +32,7 @@ export const SO_LINGER = 13
 export const SO_REUSEPORT = 15
 export const SO_MARK = 36
 export const SO_ATTACH_REUSEPORT_CBPF = 51
+export const SO_DETACH_REUSEPORT_BPF = 68
 
 export const IP_FREEBIND = 15
 export const IP_TRANSPARENT = 19

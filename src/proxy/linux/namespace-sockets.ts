@@ -1,16 +1,18 @@
 /** Looks at the network namespace of a pod and opens the listening sockets that it can have there. */
+import { readFileSync } from 'node:fs'
 import os from 'node:os'
 
 import { tryParseIp } from '../../core/address.ts'
+import { errorMessage } from '../../core/errors.ts'
 import { openListeningSocket } from './listening-socket.ts'
 import { diagnosedListeners, inodesOn } from './listener-diag.ts'
+import { SocketOptions } from './socket-options.ts'
 import { errnoName } from './syscalls.ts'
 
 import type { IpAddress } from '../../core/address.ts'
 import type { OpenedNamespace, PodSocket, WantedSocket, YieldingSocket } from '../pods/pod-sockets.ts'
 import type { DescriptorTable } from './descriptor-table.ts'
 import type { NamespaceVisitor } from './namespace-visitor.ts'
-import type { SocketOptions } from './socket-options.ts'
 import type { Syscalls } from './syscalls.ts'
 
 export interface NamespaceSocketsDeps {
@@ -21,6 +23,20 @@ export interface NamespaceSocketsDeps {
   /** As os.networkInterfaces: the interfaces that are up in the namespace of the thread. */
   readonly interfaces?: typeof os.networkInterfaces
 }
+
+/** Loopback, and the tunnels that the kernel makes in every namespace (net.core.fb_tunnels_only_for_init_net). */
+const GIVEN_INTERFACES: readonly string[] = [
+  'lo',
+  'tunl0',
+  'gre0',
+  'gretap0',
+  'erspan0',
+  'ip_vti0',
+  'ip6_vti0',
+  'sit0',
+  'ip6tnl0',
+  'ip6gre0',
+]
 
 /** What was found, or why the thread could not go there. */
 export type NamespaceSockets =
@@ -36,21 +52,35 @@ export function openInNamespace(
   wanted: readonly WantedSocket[],
 ): NamespaceSockets {
   const { visitor, syscalls, interfaces = os.networkInterfaces } = deps
-  const value = visitor.visit({ fd: namespaceFd }, () => {
-    const addresses = addressesOf(interfaces())
+  const found = visitor.visit({ fd: namespaceFd }, (): NamespaceSockets => {
+    let addresses: readonly IpAddress[]
+    let isEmpty: boolean
+    try {
+      addresses = addressesOf(interfaces())
+      // Only what is up and has a carrier counts there, and the link of a living pod may be down for a while.
+      isEmpty = addresses.length === 0 && !hasOwnInterface()
+    } catch (error) {
+      // It opens a socket for that, and no descriptor may be left.
+      return { ok: false, problem: `its interfaces cannot be listed: ${errorMessage(error)}` }
+    }
     const families = new Set(addresses.map(({ family }) => family))
     const others = diagnosedListeners(deps)
+    const socketOptions = new SocketOptions(deps)
     const sockets = wanted.map((each): PodSocket => {
       const { address } = each.address
       if (!families.has(address.ip.family)) return { kind: 'absent' }
       const opened = openListeningSocket(deps, each.address, { ...each.options, reusePort: each.reusePort })
-      if (opened.ok) return { kind: 'bound', fd: opened.fd, listenedBefore: inodesOn(others, address) }
+      if (opened.ok) {
+        // What an agent that is gone has had the kernel choose outlives it, and would send everything to one of those that stay.
+        if (each.reusePort) socketOptions.clearReusePortChoice(opened.fd)
+        return { kind: 'bound', fd: opened.fd, listenedBefore: inodesOn(others, address) }
+      }
       const isAbsent = opened.code === 'family_absent' || opened.code === 'address_unavailable'
       return isAbsent ? { kind: 'absent' } : { kind: 'failed', code: opened.code, message: opened.message }
     })
-    return { addresses, sockets }
+    return { ok: true, value: { addresses, sockets, isEmpty } }
   })
-  if (value !== undefined) return { ok: true, value }
+  if (found !== undefined) return found
   return {
     ok: false,
     problem: `its network namespace cannot be entered: setns ${errnoName(syscalls.errno())}`,
@@ -75,6 +105,12 @@ export function yieldInNamespace(
       deps.options.setReusePortChoice(fd, isLater ? 0 : 1)
     }
   })
+}
+
+/** True when the thread's namespace has an interface that somebody has made, up or down. proc_pid_net(5) */
+function hasOwnInterface(): boolean {
+  const [, , ...lines] = readFileSync('/proc/thread-self/net/dev', 'utf8').trimEnd().split('\n')
+  return lines.some((line) => !GIVEN_INTERFACES.includes(line.slice(0, line.indexOf(':')).trim()))
 }
 
 function addressesOf(interfaces: ReturnType<typeof os.networkInterfaces>): readonly IpAddress[] {

@@ -5,6 +5,7 @@ import {
   IPV6_FREEBIND,
   IPV6_TRANSPARENT,
   SO_ATTACH_REUSEPORT_CBPF,
+  SO_DETACH_REUSEPORT_BPF,
   SO_ERROR,
   SO_KEEPALIVE,
   SO_LINGER,
@@ -95,6 +96,11 @@ export class SocketOptions {
     program.writeBigUInt64LE(BigInt(this.#syscalls.addressOf(instruction)), 8)
     const value = this.#syscalls.addressOf(program)
     return this.#syscalls.setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, value, program.length) === 0
+  }
+
+  /** Leaves the choice to the kernel again, whoever has set one. False with ENOENT where nobody has. */
+  clearReusePortChoice(fd: number): boolean {
+    return this.setInt(fd, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF, 0)
   }
 
   /** Makes the close of the socket a reset that drops what is unsent. */

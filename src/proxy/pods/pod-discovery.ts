@@ -1,8 +1,10 @@
 /**
  * Lets connections into a pod wait until the mesh says who the pod is: istio-cni tells of it before the control plane does,
- * and without its workload nobody can say what its policies allow.
+ * and without its workload nobody can say what its policies allow. Where the mesh is asked for meanwhile, that is how it
+ * gets to know the pod.
  */
 import type { Clock } from '../../core/clock.ts'
+import type { Listener } from '../../mesh/listener.ts'
 import type { CapturedPod } from '../../mesh/pod.ts'
 import type { RouteFacts } from '../../mesh/router.ts'
 import type { MeshStore } from '../../mesh/store.ts'
@@ -15,7 +17,7 @@ export interface PodDiscoveryDeps {
   readonly store: MeshStore
   readonly clock: Clock
   readonly knowsPod: (pod: CapturedPod) => boolean
-  /** Asked after this one; absent where the mesh is known as a whole. */
+  /** Asked at the same time; absent where the mesh is known as a whole. */
   readonly next?: Discovery | undefined
 }
 
@@ -40,14 +42,26 @@ export class PodDiscovery implements Discovery {
 
   /** A pod that stays unknown is the router's to refuse: it says why. */
   whenKnown(facts: RouteFacts, callback: (isKnown: boolean) => void): void {
-    const { next } = this.#deps
-    const goOn = (): void => {
-      if (next === undefined) callback(true)
-      else next.whenKnown(facts, callback)
-    }
+    const { next, knowsPod } = this.#deps
     const { pod, listener } = facts
-    if (pod === undefined || listener.direction !== 'inbound' || this.#deps.knowsPod(pod)) goOn()
-    else this.#wait(pod, goOn)
+    if (isRefused(listener)) {
+      callback(true)
+      return
+    }
+    const waitsForPod = pod !== undefined && listener.direction === 'inbound' && !knowsPod(pod)
+    let waited = Number(waitsForPod) + Number(next !== undefined)
+    let areEndsKnown = true
+    const answered = (isKnown: boolean): void => {
+      areEndsKnown &&= isKnown
+      if (--waited === 0) callback(areEndsKnown)
+    }
+    if (waited === 0) callback(true)
+    if (waitsForPod) {
+      this.#wait(pod, () => {
+        answered(true)
+      })
+    }
+    next?.whenKnown(facts, answered)
   }
 
   #wait(pod: CapturedPod, goOn: () => void): void {
@@ -75,4 +89,9 @@ export class PodDiscovery implements Discovery {
     const known = [...this.#waiters].filter(({ pod }) => this.#deps.knowsPod(pod))
     for (const { goOn } of known) goOn()
   }
+}
+
+/** A listener that refuses whatever comes, and needs to know nothing for that. */
+function isRefused({ filterChains, defaultFilterChain }: Listener): boolean {
+  return filterChains.length === 0 && defaultFilterChain !== undefined && 'refusal' in defaultFilterChain
 }

@@ -16,10 +16,11 @@ import type { PodSocket, PodSocketOpener, WantedSocket, YieldingSocket } from '.
 
 /** How long until an absent family is looked for again: soon at first, because a second network may come after the first. */
 const ABSENT_BACKOFF = { initialMs: 1_000, maxMs: ABSENT_PROBE_MS } as const
-/** Failed tries after which a pod is given up that has no socket: some three minutes. */
-export const MAX_FAILED_TRIES = 12
-/** The same for a namespace without any address: that of a pod which was deleted on the way here (istio/istio#55794). */
-export const MAX_EMPTY_TRIES = 3
+/**
+ * Looks in a row at an empty namespace after which a pod is given up that has no socket: it was deleted on the way here
+ * (istio/istio#55794). Whatever else fails may pass, and nobody would tell of a living pod a second time.
+ */
+export const MAX_EMPTY_LOOKS = 3
 
 /** A socket that every pod is to have. */
 export interface PodListenerSocket extends WantedSocket {
@@ -54,7 +55,7 @@ export interface PodEntryDeps {
 export interface PodEntryEvents {
   /** Sockets have been bound, or the addresses have become others: workers have to know. */
   changed(bound: readonly BoundPodSocket[]): void
-  /** It has failed for the last time, and is to be removed. */
+  /** Its namespace has been found empty for the last time, and it is to be removed. */
   gaveUp(problem: string): void
 }
 
@@ -73,7 +74,7 @@ export class PodEntry {
   readonly #absentBackoff: Backoff
   #pod: CapturedPod
   #problem = 'not tried yet'
-  #failedTries = 0
+  #emptyLooks = 0
   #timer: Timer | undefined
   #opening: Promise<PodOutcome> | undefined
   #isClosed = false
@@ -148,6 +149,11 @@ export class PodEntry {
     await this.#opening
   }
 
+  /** Ends the listening before the sockets can be closed, because somebody may accept on them still. */
+  stopListening(): void {
+    for (const { fd } of this.bound) this.#deps.opener.stopListening(fd)
+  }
+
   /** Closes the listening sockets. Nobody may accept on them any more. */
   closeSockets(): void {
     for (const { fd, index } of this.bound) {
@@ -168,7 +174,7 @@ export class PodEntry {
       return REMOVED
     }
     if (!result.ok) return this.#failed(result.problem)
-    const { addresses, sockets } = result.value
+    const { addresses, sockets, isEmpty } = result.value
     for (const [at, socket] of sockets.entries()) {
       const index = missing[at]
       if (index === undefined) this.#discard(socket)
@@ -178,29 +184,27 @@ export class PodEntry {
       addresses.map(({ text }) => text).join() !== this.#pod.addresses.map(({ text }) => text).join()
     if (hasMoved) this.#pod = { ...this.#pod, addresses }
     if (hasMoved || sockets.some(({ kind }) => kind === 'bound')) this.#events.changed(this.bound)
+    this.#emptyLooks = isEmpty ? this.#emptyLooks + 1 : 0
     return this.#judge()
   }
 
   #judge(): PodOutcome {
+    if (this.#emptyLooks > 0)
+      return this.#failed('its network namespace has no interface: the pod is gone or not set up')
     if (this.#pod.addresses.length === 0)
-      return this.#failed(
-        'its network namespace has no address: the pod is gone or not set up',
-        MAX_EMPTY_TRIES,
-      )
+      return this.#failed('its network namespace has no address: no link is up')
     const failures = this.#sockets.flatMap((socket) => (socket.kind === 'failed' ? [socket.message] : []))
     if (failures.length > 0) return this.#failed([...new Set(failures)].join('; '))
     this.#problem = ''
-    this.#failedTries = 0
     this.#failedBackoff.reset()
     if (this.#sockets.some(({ kind }) => kind === 'absent')) this.#tryAgain(this.#absentBackoff.nextDelayMs())
     return { ok: true }
   }
 
-  #failed(problem: string, maxTries = MAX_FAILED_TRIES): PodOutcome {
+  #failed(problem: string): PodOutcome {
     this.#problem = problem
-    this.#failedTries++
     // A pod that has sockets is served, and its connections live: it is not given up for what it lacks (rule 2).
-    if (this.bound.length > 0 || this.#failedTries < maxTries)
+    if (this.bound.length > 0 || this.#emptyLooks < MAX_EMPTY_LOOKS)
       this.#tryAgain(this.#failedBackoff.nextDelayMs())
     else this.#events.gaveUp(problem)
     return { ok: false, problem }

@@ -18,7 +18,7 @@ import type { PodListenerSocket, PodStatus } from './pod-entry.ts'
 import type { BoundPodSocket, PodMessage } from './pod-messages.ts'
 import type { PodSocketOpener } from './pod-sockets.ts'
 
-/** How long a worker has to let go of a pod. A hung one uses nothing of it. */
+/** How long whoever waits for the end of a pod waits for the workers. One that hangs delays no more than what it holds. */
 export const POD_RELEASE_DEADLINE_MS = 1_000
 /** How long connections whose handshake has begun may still arrive after new ones go to another agent. */
 export const HANDOVER_MS = 500
@@ -68,7 +68,8 @@ export class PodSet {
   #lastNamespaceId = 0
   #started = 0
   #stopped = 0
-  #isDraining = false
+  /** Present from when the set drains on. */
+  #stopping: Promise<void> | undefined
 
   constructor(deps: PodSetDeps, { listeners, families, keepalive, reusePort }: PodSetOptions) {
     this.#deps = deps
@@ -100,7 +101,7 @@ export class PodSet {
       return { ok: false, problem }
     }
     if (!kind.isNamespace) return refuse(`its descriptor is of ${kind.what}, not of a network namespace`)
-    if (this.#isDraining) return refuse('this agent is draining')
+    if (this.#stopping !== undefined) return refuse('this agent is draining')
     const { identity } = kind
     const before = this.#entries.get(pod.uid)
     if (before?.identity === identity) {
@@ -168,7 +169,7 @@ export class PodSet {
     }))
     this.#deps.post(worker, { kind: 'pod-listeners', listeners })
     for (const entry of this.#entries.values())
-      this.#tellOne(worker, entry, this.#isDraining ? [] : entry.bound)
+      this.#tellOne(worker, entry, this.#stopping === undefined ? entry.bound : [])
   }
 
   /** A worker has let go of a pod by its network namespace, or of all listening sockets without one. */
@@ -183,19 +184,27 @@ export class PodSet {
 
   /**
    * Lets new connections go to the agent that takes this one's place, if one listens already, accepts what is under way,
-   * and closes the listening sockets. Live connections go on, and may still connect from within their pods.
+   * and closes the listening sockets. Live connections go on, and may still connect from within their pods. Whoever asks
+   * again waits for the same.
    */
-  async stopAccepting(): Promise<void> {
-    if (this.#isDraining) return
-    this.#isDraining = true
+  stopAccepting(): Promise<void> {
+    this.#stopping ??= this.#stopAccepting()
+    return this.#stopping
+  }
+
+  async #stopAccepting(): Promise<void> {
     const entries = [...this.#entries.values()]
     if (entries.length === 0) return
     const { opener, clock } = this.#deps
     await Promise.all(entries.map((entry) => entry.stop()))
-    await Promise.all(entries.map(({ namespace, yielding }) => opener.yieldTo(namespace.fd, yielding)))
-    await new Promise<void>((resolve) => clock.setTimer(HANDOVER_MS, resolve))
-    await this.#askToRelease({ kind: 'pods-unlisten' })
-    for (const entry of entries) entry.closeSockets()
+    // Twice, because an agent that begins to listen meanwhile undoes it.
+    for (const pauseMs of [HANDOVER_MS / 2, HANDOVER_MS / 2]) {
+      await Promise.all(entries.map(({ namespace, yielding }) => opener.yieldTo(namespace.fd, yielding)))
+      await new Promise<void>((resolve) => clock.setTimer(pauseMs, resolve))
+    }
+    await this.#askToRelease({ kind: 'pods-unlisten' }, entries, () => {
+      for (const entry of entries) entry.closeSockets()
+    })
   }
 
   /** Ends every pod. */
@@ -215,9 +224,10 @@ export class PodSet {
     const { pod, namespace } = entry
     this.#stopped++
     await entry.stop()
-    await this.#askToRelease({ kind: 'pod-gone', namespaceId: namespace.id })
-    entry.closeSockets()
-    this.#deps.opener.close(namespace.fd)
+    await this.#askToRelease({ kind: 'pod-gone', namespaceId: namespace.id }, [entry], () => {
+      entry.closeSockets()
+      this.#deps.opener.close(namespace.fd)
+    })
     if (!this.#entries.has(pod.uid)) this.#deps.forget(pod.uid)
   }
 
@@ -229,15 +239,33 @@ export class PodSet {
     this.#deps.post(worker, { kind: 'pod', pod, namespace, sockets })
   }
 
-  /** Resolves when every live worker has answered, or had its time. */
-  async #askToRelease(message: Extract<PodMessage, { kind: 'pod-gone' | 'pods-unlisten' }>): Promise<void> {
+  /**
+   * Calls `close` when every live worker has answered or died, however long that takes: the number of a closed descriptor can
+   * be another pod's by the time that a hung worker uses it. Resolves then, or when they have had their time, from when on
+   * the sockets of the pods listen no more.
+   */
+  #askToRelease(
+    message: Extract<PodMessage, { kind: 'pod-gone' | 'pods-unlisten' }>,
+    entries: readonly PodEntry[],
+    close: () => void,
+  ): Promise<void> {
     const { live, post, clock } = this.#deps
     const workers = live()
     const namespaceId = message.kind === 'pod-gone' ? message.namespaceId : undefined
-    const release = { namespaceId, answers: new PendingAnswers(clock, workers, POD_RELEASE_DEADLINE_MS) }
+    const release = { namespaceId, answers: new PendingAnswers(clock, workers) }
     this.#releases.add(release)
     for (const worker of workers) post(worker, message)
-    await release.answers.done
-    this.#releases.delete(release)
+    return new Promise((resolve) => {
+      const deadline = clock.setTimer(POD_RELEASE_DEADLINE_MS, () => {
+        for (const entry of entries) entry.stopListening()
+        resolve()
+      })
+      void release.answers.done.then(() => {
+        deadline.cancel()
+        this.#releases.delete(release)
+        close()
+        resolve()
+      })
+    })
   }
 }

@@ -32,6 +32,8 @@ export interface YieldingSocket {
 
 /** A namespace as it was found. */
 export interface OpenedNamespace {
+  /** True: it has no interface but those that every namespace has. Its pod is gone, or has not been set up yet. */
+  readonly isEmpty: boolean
   /** Of its interfaces that are up, without loopback's. */
   readonly addresses: readonly IpAddress[]
   /** In the order in which they were asked for. */
@@ -55,8 +57,10 @@ export interface PodSocketOpener {
   >
   /**
    * Lets new connections go to the sockets that another agent has opened beside these, earlier or later, where there are any.
-   * Resolves when that is so. Never rejects.
+   * Resolves when that is so. Never rejects. Holds until yet another one opens its sockets.
    */
   yieldTo(namespaceFd: number, sockets: readonly YieldingSocket[]): Promise<void>
+  /** Ends the listening of a socket that cannot be closed yet: what it has queued is reset, what comes is refused. */
+  stopListening(fd: number): void
   close(fd: number): void
 }

@@ -201,7 +201,6 @@ export class PooledProxy implements Proxy {
   }
 
   async stopAccepting(): Promise<void> {
-    this.#stopWatching?.()
     await Promise.all([this.#listeners.close(), this.pods?.stopAccepting()])
   }
 
@@ -219,6 +218,8 @@ export class PooledProxy implements Proxy {
     this.closeConnections('drained')
     await this.whenIdle()
     await this.pods?.close()
+    // Until here a changed policy is one that connections are asked about.
+    this.#stopWatching?.()
     this.#budget?.cancel()
     this.#directory.close()
     await this.#pool.close()

@@ -34,7 +34,7 @@ export interface WorkerThreadEvents {
   exited(reason: unknown): void
 }
 
-/** Starts the thread of a worker. */
+/** Starts the thread of a worker. It throws where the kernel gives no thread or no descriptor. */
 export type SpawnWorker = (worker: number, events: WorkerThreadEvents) => WorkerThread
 
 export interface WorkerPoolEvents {
@@ -160,14 +160,19 @@ export class WorkerPool {
     const member = this.#members[worker]
     if (member === undefined || this.#isClosing) return
     member.startedAtMs = this.#deps.clock.nowMs()
-    member.thread = this.#deps.spawn(worker, {
-      received: (message) => {
-        this.#received(worker, member, message)
-      },
-      exited: (reason) => {
-        this.#exited(worker, member, reason)
-      },
-    })
+    try {
+      member.thread = this.#deps.spawn(worker, {
+        received: (message) => {
+          this.#received(worker, member, message)
+        },
+        exited: (reason) => {
+          this.#exited(worker, member, reason)
+        },
+      })
+    } catch (error) {
+      // No descriptor or no thread is left for it (EMFILE, EAGAIN): that passes, as the others show that go on.
+      this.#exited(worker, member, error)
+    }
   }
 
   #received(worker: number, member: Member, message: FromWorker): void {

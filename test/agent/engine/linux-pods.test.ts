@@ -1,9 +1,10 @@
 /** The main thread's side of the thread for pods: what it answers, and what is left when the thread dies. */
-import { closeSync, openSync, readdirSync } from 'node:fs'
+import { closeSync, openSync, readdirSync, readlinkSync } from 'node:fs'
 
 import t from 'tap'
 
 import { parseIp, parseSocketAddress } from '../../../src/core/address.ts'
+import { startNativeThread } from '../../../src/agent/engine/native-thread.ts'
 import { LinuxPods } from '../../../src/agent/engine/linux-pods.ts'
 import { DescriptorTable } from '../../../src/proxy/linux/descriptor-table.ts'
 import { loadSyscalls } from '../../../src/proxy/linux/syscalls.ts'
@@ -16,6 +17,7 @@ import { socketPath } from '../../fixtures/zds-server.ts'
 
 import type { Test } from 'tap'
 import type { SocketAddress } from '../../../src/core/address.ts'
+import type { Syscalls } from '../../../src/proxy/linux/syscalls.ts'
 import type { WantedSocket } from '../../../src/proxy/pods/pod-sockets.ts'
 import type { ZdsChannelEvents, ZdsPacket } from '../../../src/zds-client/zds-transport.ts'
 
@@ -41,10 +43,10 @@ function openCount(): number {
 }
 
 /** At the end of the test nothing is open that was not before. */
-async function start(t: Test) {
+async function start(t: Test, wrap: (syscalls: Syscalls) => Syscalls = (syscalls) => syscalls) {
   const loaded = await loadSyscalls()
   if (!loaded.ok) throw new Error(loaded.reason)
-  const { syscalls } = loaded
+  const syscalls = wrap(loaded.syscalls)
   const table = new SharedArrayBuffer(65_536)
   const descriptors = new DescriptorTable({ syscalls }, { memory: table, owner: MAIN })
   const log: string[] = []
@@ -220,6 +222,55 @@ else if (requireNamespaces(t)) {
     const again = await pods.open(pod.fd, WANTED)
     t.match(again, { ok: true })
     if (again.ok) for (const socket of again.value.sockets) if (socket.kind === 'bound') pods.close(socket.fd)
+  })
+
+  t.test('requests that no thread can be started for fail, and the next ones have a thread', async (t) => {
+    let isFull = true
+    const { pods, log } = await start(t, (real) => ({
+      ...real,
+      eventfd: (...args) => {
+        const wasFull = isFull
+        isFull = false
+        return wasFull ? -1 : real.eventfd(...args)
+      },
+    }))
+    const pod = createPodNamespace(t, 'pod', ['10.244.0.2/24'])
+    // The second in the same turn, when there would be a descriptor again.
+    t.strictSame(await Promise.all([pods.open(pod.fd, WANTED), pods.open(pod.fd, WANTED)]), [
+      { ok: false, problem: DIED },
+      { ok: false, problem: DIED },
+    ])
+    t.equal(log.length, 1)
+    for (let round = 0; round < 2; round++) {
+      const again = await pods.open(pod.fd, [])
+      t.match(again, { ok: true }, 'and it stays')
+    }
+    t.equal(log.length, 1)
+  })
+
+  t.test('a thread that cannot be started leaves nothing open', async (t) => {
+    const { syscalls, descriptors } = await start(t)
+    const before = openCount()
+    t.throws(() =>
+      startNativeThread(
+        { syscalls, descriptors },
+        { url: new URL('file:///nowhere.js'), workerData: () => ({ uncloneable: () => undefined }) },
+        { received: () => undefined, exited: () => undefined },
+      ),
+    )
+    t.equal(openCount(), before)
+  })
+
+  t.test('a socket that listens no more refuses, and keeps its number until it is closed', async (t) => {
+    const { pods } = await start(t)
+    const pod = createPodNamespace(t, 'pod', ['10.244.0.2/24'])
+    const opened = await pods.open(pod.fd, WANTED)
+    const [socket] = opened.ok ? opened.value.sockets : []
+    if (socket?.kind !== 'bound') throw new TypeError('it is bound')
+    pods.stopListening(socket.fd)
+    t.equal(pod.run('ss', '-Hltn'), '')
+    t.match(readlinkSync(`/proc/self/fd/${socket.fd}`), /^socket:/)
+    pods.close(socket.fd)
   })
 
   t.test(

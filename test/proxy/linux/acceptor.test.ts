@@ -24,7 +24,7 @@ import type { Family } from '../../../src/core/family.ts'
 import type { Syscalls } from '../../../src/proxy/linux/syscalls.ts'
 
 const skip = (await whyNoLinuxEngine()) ?? (await skipUnlessDualStack())
-const { EMFILE } = os.constants.errno
+const { EMFILE, ENOMEM } = os.constants.errno
 
 /** The part of a worker that accepts, turned by hand. */
 class Worker {
@@ -161,6 +161,28 @@ t.test(
     t.strictSame(full.accepted, [client?.localPort], 'it is woken again')
   },
 )
+
+t.test('a worker that the kernel cannot tell of connections tries again later', { skip }, async (t) => {
+  let isFull = true
+  const { workers, listen, clock } = await start(t, (real) => ({
+    ...real,
+    epoll_ctl: (...args) => (isFull ? -1 : real.epoll_ctl(...args)),
+    errno: () => (isFull ? ENOMEM : real.errno()),
+  }))
+  const [worker] = workers
+  const { fd, port } = listen('ipv4')
+  worker.acceptOn(fd)
+  const [client] = await connect(t, 'ipv4', port, 1)
+  clock.advance(ACCEPT_PAUSE_MS)
+  worker.turn()
+  worker.turn()
+  t.strictSame([worker.accepted, worker.failures.length], [[], 1], 'told once')
+  isFull = false
+  clock.advance(ACCEPT_PAUSE_MS)
+  worker.turn()
+  worker.turn()
+  t.strictSame(worker.accepted, [client?.localPort])
+})
 
 t.test('who leaves takes nothing that is queued; who stops takes it all', { skip }, async (t) => {
   const { workers, listen } = await start(t)

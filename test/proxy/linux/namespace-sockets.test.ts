@@ -1,3 +1,5 @@
+import os from 'node:os'
+
 import t from 'tap'
 
 import { parseSocketAddress } from '../../../src/core/address.ts'
@@ -36,8 +38,8 @@ async function start(t: Test) {
   t.teardown(() => {
     descriptors.closeOwnedBy(0)
   })
-  const look = (fd: number, reusePort = true) =>
-    openInNamespace({ syscalls, descriptors, visitor }, fd, wanted(reusePort))
+  const look = (fd: number, reusePort = true, interfaces = os.networkInterfaces) =>
+    openInNamespace({ syscalls, descriptors, visitor, interfaces }, fd, wanted(reusePort))
   const open = (fd: number, reusePort = true): OpenedNamespace => {
     const opened = look(fd, reusePort)
     if (!opened.ok) throw new Error(opened.problem)
@@ -130,9 +132,16 @@ else if (requireNamespaces(t)) {
     const bare = createPodNamespace(t, 'bare', [])
     const down = createPodNamespace(t, 'down', DUAL)
     down.ip('link set eth0 down')
+    const cut = createPodNamespace(t, 'cut', DUAL)
+    cut.ip('link set other down')
+    const gone = createPodNamespace(t, 'gone', DUAL)
+    gone.ip('link del eth0', 'link add tunl0 type veth peer name gre0')
     const before = descriptors.count
-    for (const { fd } of [bare, down]) {
+    for (const { fd, isEmpty } of [bare, down, cut]
+      .map(({ fd }) => ({ fd, isEmpty: false }))
+      .concat({ fd: gone.fd, isEmpty: true })) {
       const opened = open(fd)
+      t.equal(opened.isEmpty, isEmpty)
       t.strictSame(kinds(opened), ['absent', 'absent'])
       t.strictSame(addresses(opened), [])
     }
@@ -200,6 +209,36 @@ else if (requireNamespaces(t)) {
       t.equal(pod.run('ss', '-Hltn').trim().split('\n').length, 804)
     },
   )
+
+  t.test('a choice that outlived who made it ends with the next agent that listens', async (t) => {
+    const { open, connect, yieldAll, descriptors } = await start(t)
+    const pod = createPodNamespace(t, 'dual', DUAL)
+    const first = boundSockets(open(pod.fd))
+    const second = boundSockets(open(pod.fd))
+    yieldAll(pod.fd, first)
+    for (const { fd } of first) descriptors.close(fd)
+    const third = boundSockets(open(pod.fd))
+    const counts = connect(pod.fd, 12, [second, third])
+    t.ok(
+      counts.every((count) => count > 0),
+      `either has some: ${counts.join()}`,
+    )
+    yieldAll(pod.fd, second)
+    t.strictSame(connect(pod.fd, 12, [second, third]), [0, 24])
+  })
+
+  t.test('interfaces that cannot be listed fail the look alone, and the thread is back', async (t) => {
+    const { look, open } = await start(t)
+    const pod = createPodNamespace(t, 'dual', DUAL)
+    const failed = look(pod.fd, true, () => {
+      throw new Error('uv_interface_addresses returned EMFILE')
+    })
+    t.strictSame(failed, {
+      ok: false,
+      problem: 'its interfaces cannot be listed: uv_interface_addresses returned EMFILE',
+    })
+    t.strictSame(kinds(open(pod.fd)), ['bound', 'bound'])
+  })
 
   t.test('a namespace that cannot be entered is said, with the errno', async (t) => {
     const { look, descriptors } = await start(t)

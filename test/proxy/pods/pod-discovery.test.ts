@@ -91,19 +91,45 @@ t.test('connections that need no workload of a pod do not wait', async (t) => {
   t.equal(clock.pendingTimers, 0)
 })
 
-t.test('what is known of the ends is asked for after the pod, and its answer is passed on', async (t) => {
+t.test('the ends are asked for while the pod is waited for, and both have to be known', async (t) => {
   const next = new HeldDiscovery()
-  const { ask, log, learn } = start(next)
+  const { ask, log, learn, clock } = start(next)
   ask(into('a'))
-  t.equal(next.size, 0)
+  t.equal(next.size, 1, 'who asks for the pod is not to wait for it')
   learn('a')
-  t.equal(next.size, 1)
   t.strictSame(log(), [])
   next.finish(false)
   t.strictSame(log(), ['a false'])
+  ask(into('b'))
+  next.finish()
+  t.strictSame(log(), [])
+  learn('b')
+  t.strictSame(log(), ['b true'])
   ask(factsOf(OUTBOUND, '10.0.0.2:1', '203.0.113.1:443', aPod('a')))
   next.finish()
   t.strictSame(log(), ['a true'])
+  t.equal(clock.pendingTimers, 0)
+})
+
+t.test('a pod that stays unknown costs no more than its wait where the ends are asked for', async (t) => {
+  const next = new HeldDiscovery()
+  const { ask, log, clock } = start(next)
+  ask(into('a'))
+  next.finish()
+  clock.advance(POD_WAIT_MS)
+  t.strictSame(log(), ['a true'])
+})
+
+t.test('what is refused whatever comes waits for nothing', async (t) => {
+  const next = new HeldDiscovery()
+  const { ask, log, clock } = start(next)
+  const refusal = { reason: 'mtls_required', detail: 'HBONE' } as const
+  const match = { destinationPrefixes: [], sourcePrefixes: [] }
+  const hbone = { ...INBOUND, filterChains: [], defaultFilterChain: { name: 'hbone', match, refusal } }
+  ask(factsOf(hbone, '10.0.0.1:1', '10.0.0.2:15008', aPod('a')))
+  t.strictSame(log(), ['a true'])
+  t.equal(next.size, 0)
+  t.equal(clock.pendingTimers, 0)
 })
 
 t.test('who waits again after all have gone is told again', async (t) => {

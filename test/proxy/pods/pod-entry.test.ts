@@ -4,7 +4,8 @@ import { setImmediate as settled } from 'node:timers/promises'
 import t from 'tap'
 
 import { parseIp } from '../../../src/core/address.ts'
-import { MAX_EMPTY_TRIES, MAX_FAILED_TRIES, PodEntry } from '../../../src/proxy/pods/pod-entry.ts'
+import { FAMILIES } from '../../../src/core/family.ts'
+import { MAX_EMPTY_LOOKS, PodEntry } from '../../../src/proxy/pods/pod-entry.ts'
 import { FakeClock } from '../../fixtures/fake-clock.ts'
 import { FakePodSockets } from '../../fixtures/fake-pod-sockets.ts'
 
@@ -17,6 +18,8 @@ import type { FakeNamespace } from '../../fixtures/fake-pod-sockets.ts'
 const POD = { uid: 'uid-1', name: 'echo', namespace: 'shop', serviceAccount: 'echo' }
 /** No delay is shortened by more than a moment. */
 const LONGEST: Random = { next: () => 1 - Number.EPSILON }
+/** More than an hour has at the longest pause. */
+const MANY_LOOKS = 130
 const V4 = '10.244.0.2'
 const V6 = 'fd00:10:244::2'
 
@@ -152,7 +155,7 @@ t.test('rule 2: a family that fails is tried again with backoff while the other 
   t.equal(states().filter((line) => line.endsWith('failed')).length, 2)
   t.equal(changes[0]?.length, 2, 'what is bound serves')
   const pauses: number[] = []
-  for (let look = 0; look < MAX_FAILED_TRIES + 2; look++) pauses.push(await secondsToNextLook())
+  for (let look = 0; look < MANY_LOOKS; look++) pauses.push(await secondsToNextLook())
   t.strictSame(pauses.slice(0, 7), [1, 2, 4, 8, 16, 30, 30])
   t.strictSame(givenUp, [], 'a pod that is served is never given up for what it has not')
   t.equal(opener.looks.at(-1)?.wanted.length, 2)
@@ -162,15 +165,15 @@ t.test('rule 2: a family that fails is tried again with backoff while the other 
   t.equal(clock.pendingTimers, 0)
 })
 
-t.test('gives up a namespace that stays without address: nobody tries for ever what is gone', async (t) => {
+t.test('gives up a namespace that stays empty: nobody tries for ever what is gone', async (t) => {
   // istio/istio#55794
   const { entry, opener, givenUp, pass, clock } = start(t, { addresses: [] })
-  t.match(await entry.open(), { ok: false, problem: /has no address/ })
-  t.match(entry.status, { state: 'pending', problem: /has no address/ })
+  t.match(await entry.open(), { ok: false, problem: /has no interface/ })
+  t.match(entry.status, { state: 'pending', problem: /has no interface/ })
   await pass(3_600_000)
   await pass(3_600_000)
-  t.equal(opener.looks.length, MAX_EMPTY_TRIES)
-  t.match(givenUp, [/has no address/])
+  t.equal(opener.looks.length, MAX_EMPTY_LOOKS)
+  t.match(givenUp, [/has no interface/])
   t.equal(givenUp.length, 1)
   t.equal(clock.pendingTimers, 0)
 })
@@ -184,24 +187,45 @@ t.test('a namespace that gets its address late is served', async (t) => {
   t.strictSame(givenUp, [])
 })
 
-t.test('gives up a namespace that cannot be entered after so many tries', async (t) => {
-  const { entry, opener, givenUp, secondsToNextLook } = start(t, { problem: 'setns EPERM' })
-  t.strictSame(await entry.open(), { ok: false, problem: 'setns EPERM' })
-  let seconds = 0
-  while (givenUp.length === 0) seconds += await secondsToNextLook()
-  t.equal(opener.looks.length, MAX_FAILED_TRIES)
-  t.strictSame(givenUp, ['setns EPERM'])
-  t.ok(seconds > 120 && seconds < 300, `after some minutes, ${seconds} s`)
-  t.equal(await secondsToNextLook(), Infinity)
+for (const [what, facts, problem] of [
+  ['whose link is down', { addresses: [], isLinkDown: true }, /no link is up/],
+  ['that cannot be entered', { problem: 'setns EMFILE' }, /setns EMFILE/],
+  ['whose ports are taken', { failing: FAMILIES }, /EADDRINUSE/],
+] as const) {
+  t.test(`a namespace ${what} is looked at for ever: nobody would tell of its pod again`, async (t) => {
+    const { entry, namespace, givenUp, secondsToNextLook } = start(t, facts)
+    t.match(await entry.open(), { ok: false, problem })
+    const pauses: number[] = []
+    for (let look = 0; look < MANY_LOOKS; look++) pauses.push(await secondsToNextLook())
+    t.strictSame(pauses.slice(0, 7), [1, 2, 4, 8, 16, 30, 30])
+    t.equal(pauses.at(-1), 30)
+    t.strictSame(givenUp, [])
+    Object.assign(namespace, { addresses: [V4, V6], problem: undefined, failing: [] })
+    await secondsToNextLook()
+    t.equal(entry.status.state, 'up')
+  })
+}
+
+t.test('only a namespace that is empty several times in a row is given up', async (t) => {
+  const { entry, namespace, givenUp, secondsToNextLook } = start(t, { addresses: [] })
+  await entry.open()
+  for (let look = 2; look < MAX_EMPTY_LOOKS; look++) await secondsToNextLook()
+  namespace.isLinkDown = true
+  await secondsToNextLook()
+  namespace.isLinkDown = false
+  for (let look = 1; look < MAX_EMPTY_LOOKS; look++) await secondsToNextLook()
+  t.strictSame(givenUp, [])
+  await secondsToNextLook()
+  t.equal(givenUp.length, 1)
 })
 
-t.test('a success makes the tries and the pauses start over', async (t) => {
+t.test('a success makes the pauses start over', async (t) => {
   const { entry, namespace, givenUp, secondsToNextLook } = start(t, {
     problem: 'setns EPERM',
     addresses: [V4],
   })
   await entry.open()
-  for (let look = 0; look < MAX_FAILED_TRIES - 3; look++) await secondsToNextLook()
+  for (let look = 0; look < 9; look++) await secondsToNextLook()
   namespace.problem = undefined
   await secondsToNextLook()
   t.equal(entry.status.state, 'up')
@@ -216,9 +240,9 @@ t.test('a pod that is served is not given up when its addresses go', async (t) =
   const { entry, namespace, givenUp, changes, secondsToNextLook } = start(t, { addresses: [V4] })
   await entry.open()
   namespace.addresses = []
-  for (let look = 0; look < 2 * MAX_FAILED_TRIES; look++) await secondsToNextLook()
-  t.strictSame(givenUp, [], 'its link may be down for a while, and connections live on')
-  t.match(entry.status, { state: 'pending', problem: /has no address/ })
+  for (let look = 0; look < MANY_LOOKS; look++) await secondsToNextLook()
+  t.strictSame(givenUp, [], 'its connections live on')
+  t.match(entry.status, { state: 'pending', problem: /has no interface/ })
   t.equal(entry.bound.length, 2)
   namespace.addresses = [V4, V6]
   await secondsToNextLook()

@@ -3,7 +3,7 @@ import { setImmediate as settled } from 'node:timers/promises'
 
 import t from 'tap'
 
-import { MAX_EMPTY_TRIES } from '../../../src/proxy/pods/pod-entry.ts'
+import { MAX_EMPTY_LOOKS } from '../../../src/proxy/pods/pod-entry.ts'
 import { HANDOVER_MS, POD_RELEASE_DEADLINE_MS } from '../../../src/proxy/pods/pod-set.ts'
 import { PodSetLab, aPod } from '../../fixtures/pod-set-lab.ts'
 
@@ -117,7 +117,11 @@ t.test('a pod that is removed while its predecessor is being ended is never open
   t.strictSame(await added, REMOVED)
   t.equal(await removed, true)
   t.equal(lab.opener.looks.length, 1)
-  t.equal(lab.opener.openCount, 0)
+  t.equal(
+    lab.opener.openCount,
+    6,
+    'the namespaces, and the sockets of the predecessor, until the worker goes on',
+  )
   t.ok(lab.forgotten.includes('a'))
 })
 
@@ -164,14 +168,14 @@ t.test('a namespace that stays empty is given up by name, and is not served any 
   const lab = PodSetLab.start(t)
   t.match(await lab.add('ghost', lab.opener.namespace({ addresses: [] })), {
     ok: false,
-    problem: /no address/,
+    problem: /no interface/,
   })
   t.equal(lab.set.has('ghost'), true)
   await lab.pass(60_000)
-  t.equal(lab.opener.looks.length, MAX_EMPTY_TRIES)
+  t.equal(lab.opener.looks.length, MAX_EMPTY_LOOKS)
   t.equal(lab.set.has('ghost'), false)
   t.equal(lab.opener.openCount, 0)
-  t.match(lab.log, [/^error pod shop\/ghost is given up: .*no address/])
+  t.match(lab.log, [/^error pod shop\/ghost is given up: .*no interface/])
   t.strictSame(lab.forgotten, ['ghost'])
 })
 
@@ -203,10 +207,42 @@ t.test('a worker that hangs is waited for no longer than its time', async (t) =>
   const removed = lab.set.remove('a')
   await lab.pass(POD_RELEASE_DEADLINE_MS - 1)
   t.equal(lab.opener.openCount, 5)
+  t.strictSame(lab.opener.stopped, [])
   await lab.pass(1)
-  t.equal(lab.opener.openCount, 0)
   t.equal(await removed, true)
-  lab.set.released(0, 1)
+  t.equal(lab.opener.stopped.length, 4, 'nothing listens there any more')
+  t.strictSame(lab.forgotten, ['a'])
+})
+
+t.test(
+  'what a worker holds that hangs stays open until it has let go: the number could be of another pod',
+  async (t) => {
+    const lab = PodSetLab.start(t)
+    await lab.add('a', lab.opener.namespace())
+    lab.hang(0)
+    const removed = lab.set.remove('a')
+    await lab.pass(10 * POD_RELEASE_DEADLINE_MS)
+    t.equal(await removed, true)
+    t.equal(lab.opener.openCount, 5)
+    lab.wake(0)
+    await settled()
+    t.equal(lab.opener.openCount, 0)
+  },
+)
+
+t.test('a drain waits no longer for a worker that hangs, and what that holds listens no more', async (t) => {
+  const lab = PodSetLab.start(t)
+  await lab.add('a', lab.opener.namespace())
+  lab.hang(0)
+  const stopped = lab.set.stopAccepting()
+  await lab.handOver()
+  await lab.pass(POD_RELEASE_DEADLINE_MS)
+  await stopped
+  t.equal(lab.opener.stopped.length, 4)
+  t.equal(lab.opener.openCount, 5)
+  lab.wake(0)
+  await settled()
+  t.equal(lab.opener.openCount, 1, 'the namespace stays for the connections')
 })
 
 t.test('a worker that dies has let go', async (t) => {
@@ -254,7 +290,9 @@ t.test(
     await settled()
     t.equal(new Set(lab.opener.yielded).size, 6, 'each socket yields')
     t.strictSame(lab.told, [])
-    await lab.pass(HANDOVER_MS - 1)
+    await lab.pass(HANDOVER_MS / 2)
+    t.equal(lab.opener.yielded.length, 12, 'again, should another agent have begun to listen')
+    await lab.pass(HANDOVER_MS / 2 - 1)
     t.strictSame(lab.told, [], 'workers go on accepting')
     await lab.pass(1)
     await stopped
@@ -262,11 +300,24 @@ t.test(
     t.equal(lab.opener.openCount, 2, 'the namespaces stay for the connections')
     t.equal(lab.set.has('a'), true)
     await lab.set.stopAccepting()
-    t.equal(lab.opener.yielded.length, 6, 'once only')
+    t.equal(lab.opener.yielded.length, 12, 'not a second time')
     t.strictSame(await lab.set.remove('a'), true)
     t.equal(lab.opener.openCount, 1)
   },
 )
+
+t.test('whoever drains a second time waits for the first', async (t) => {
+  const lab = PodSetLab.start(t)
+  await lab.add('a', lab.opener.namespace())
+  const ended: string[] = []
+  const first = lab.set.stopAccepting().then(() => ended.push('first'))
+  await lab.pass(HANDOVER_MS / 2)
+  const second = lab.set.stopAccepting().then(() => ended.push('second'))
+  await lab.pass(HANDOVER_MS / 2 - 1)
+  t.strictSame(ended, [])
+  await lab.pass(1)
+  await Promise.all([first, second])
+})
 
 t.test('while it drains no pod is taken in, and a new worker gets none to accept on', async (t) => {
   const lab = PodSetLab.start(t)
@@ -278,7 +329,7 @@ t.test('while it drains no pod is taken in, and a new worker gets none to accept
   t.strictSame(await lab.add('a', namespace), refusal)
   lab.startWorker(2)
   t.strictSame(lab.held(2), ['a@1:0'], 'it connects from there all the same')
-  await lab.pass(HANDOVER_MS)
+  await lab.handOver()
   await stopped
 })
 
@@ -291,7 +342,7 @@ t.test('a drain waits for a pod that is being opened, and leaves no timer of one
   await lab.pass(10 * HANDOVER_MS)
   lab.opener.letGo(slow)
   t.strictSame(await added, REMOVED)
-  await lab.pass(HANDOVER_MS)
+  await lab.handOver()
   await stopped
   t.equal(lab.clock.pendingTimers, 0)
   t.equal(lab.opener.openCount, 2)
@@ -304,7 +355,7 @@ t.test('a pod that is removed while the handover lasts is closed once', async (t
   const stopped = lab.set.stopAccepting()
   await lab.pass(HANDOVER_MS / 2)
   t.equal(await lab.set.remove('a'), true)
-  await lab.pass(HANDOVER_MS)
+  await lab.handOver()
   await stopped
   t.equal(lab.opener.openCount, 1)
 })

@@ -6,7 +6,7 @@ import t from 'tap'
 
 import { silentLogger } from '../../../src/core/logger.ts'
 import { EnvoyRouter } from '../../../src/mesh/envoy-router.ts'
-import { ANSWER_DEADLINE_MS, WorkerPool } from '../../../src/proxy/workers/worker-pool.ts'
+import { ANSWER_DEADLINE_MS, RESTART_BACKOFF, WorkerPool } from '../../../src/proxy/workers/worker-pool.ts'
 import { eventually } from '../../fixtures/eventually.ts'
 import { FakeClock } from '../../fixtures/fake-clock.ts'
 import { whyNoLinuxEngine } from '../../fixtures/linux-engine.ts'
@@ -233,6 +233,39 @@ t.test('a worker that dies at once is started again and again, later each time',
   await closed
   clock.advance(60_000)
   t.equal(spawned.length, 4, 'a pool that is closed starts nothing')
+})
+
+t.test('a worker that cannot be started is tried again, and holds up nobody', async (t) => {
+  const clock = new FakeClock()
+  const log: string[] = []
+  const died: number[] = []
+  let isFull = true
+  let started = 0
+  const pool = new WorkerPool(
+    {
+      clock,
+      random: { next: () => 0 },
+      logger: {
+        isEnabled: () => true,
+        log: (_, message, fields) => log.push(`${message}: ${String(fields?.['reason'])}`),
+      },
+      spawn: () => {
+        if (isFull) throw new Error('eventfd: EMFILE')
+        started++
+        return { post: () => undefined, terminate: () => undefined }
+      },
+    },
+    { workers: 1 },
+    { started: () => undefined, received: () => undefined, died: (worker) => died.push(worker) },
+  )
+  await pool.start()
+  clock.advance(RESTART_BACKOFF.maxMs)
+  t.ok(log.length > 1)
+  t.match(log[0], 'worker 0 died and is started again: eventfd: EMFILE')
+  t.equal(died.length, log.length, 'what it was given is cleared away each time')
+  isFull = false
+  clock.advance(RESTART_BACKOFF.maxMs)
+  t.equal(started, 1)
 })
 
 t.test('a worker that does not answer does not hold up the others', async (t) => {
