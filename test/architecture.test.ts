@@ -105,3 +105,25 @@ t.test('no file imports itself through others', async (t) => {
   for (const file of graph.keys()) visit(file, [])
   t.strictSame(cycles, [])
 })
+
+t.test('no two folders of the agent import each other', async (t) => {
+  const agent = path.join(SOURCE_ROOT, 'agent')
+  const pairs = new Set(
+    sourceFiles()
+      .flatMap(importsOf)
+      .filter(({ specifier }) => specifier.startsWith('.'))
+      .map(({ from, specifier }) => [
+        path.dirname(from),
+        path.dirname(path.join(path.dirname(from), specifier)),
+      ])
+      // Files of the agent itself put its folders together, and have what several of them need.
+      .filter((folders) => folders.every((folder) => folder.startsWith(`${agent}/`)))
+      .filter(([from, to]) => from !== to)
+      .map((folders) => folders.join(' ')),
+  )
+  t.ok(pairs.size > 5, 'the test sees the folders')
+  t.strictSame(
+    [...pairs].filter((pair) => pairs.has(pair.split(' ').reverse().join(' '))),
+    [],
+  )
+})

@@ -2,7 +2,7 @@
 import { readFileSync, readdirSync } from 'node:fs'
 import path from 'node:path'
 
-import { parseConfigDocument } from '../../src/agent/source/config-document.ts'
+import { parseConfigDocument } from '../../src/agent/config-document.ts'
 import { formatPath } from '../../src/core/result.ts'
 import { DecodeReport } from '../../src/xds-client/reading/message-reader.ts'
 import { decodeAssignments, decodeBootstrap } from '../../src/xds-client/resources/bootstrap.ts'

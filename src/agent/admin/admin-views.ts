@@ -8,7 +8,7 @@ import type { MeshStore } from '../../mesh/store.ts'
 import type { Proxy } from '../../proxy/proxy.ts'
 import type { LoadedMesh } from '../source/mesh-file.ts'
 import type { Settings } from '../settings/settings.ts'
-import type { StreamView } from './stream-dump.ts'
+import type { StreamView } from '../source/mesh-feed.ts'
 
 export interface AdminViewsDeps {
   readonly clock: Clock

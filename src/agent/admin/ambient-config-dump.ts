@@ -22,7 +22,7 @@ import type { ConnectionRecord } from '../../proxy/connection-record.ts'
 import type { PodStatus } from '../../proxy/pods/pod-entry.ts'
 import type { Settings } from '../settings/settings.ts'
 import type { Json } from './json-forms.ts'
-import type { StreamView } from './stream-dump.ts'
+import type { StreamView } from '../source/mesh-feed.ts'
 
 export interface AmbientDumpInput {
   readonly snapshot: MeshSnapshot

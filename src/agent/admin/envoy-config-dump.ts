@@ -16,7 +16,7 @@ import type { MeshSnapshot } from '../../mesh/store.ts'
 import type { Json } from './json-forms.ts'
 import type { BootstrapNode } from '../../xds-client/resources/bootstrap.ts'
 import type { Settings } from '../settings/settings.ts'
-import type { StreamView } from './stream-dump.ts'
+import type { StreamView } from '../source/mesh-feed.ts'
 
 export interface EnvoyDumpInput {
   readonly snapshot: MeshSnapshot

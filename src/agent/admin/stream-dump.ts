@@ -1,13 +1,7 @@
 /** The stream to the control plane as /config_dump shows it, in both dialects under the key `xds`. */
-import type { AdsStatus, TypeStatus } from '../../xds-client/stream/ads-status.ts'
+import type { TypeStatus } from '../../xds-client/stream/ads-status.ts'
+import type { StreamView } from '../source/mesh-feed.ts'
 import type { Json } from './json-forms.ts'
-
-/** A stream, and what of its resources has no effect here. */
-export interface StreamView {
-  readonly status: AdsStatus
-  /** By the name of the resource. */
-  readonly ignoredFields: (typeUrl: string) => ReadonlyMap<string, readonly string[]>
-}
 
 /** Plain JSON; times are RFC 3339. */
 export function dumpStream({ status, ignoredFields }: StreamView): Json {

@@ -2,7 +2,7 @@
  * Istio's ProxyConfig as far as a node proxy reads it: from the variable PROXY_CONFIG and from the mesh file's
  * `defaultConfig`. Both are YAML or JSON. Keys of other proxies are left alone, as in ztunnel.
  */
-import { parseConfigDocument } from '../source/config-document.ts'
+import { parseConfigDocument } from '../config-document.ts'
 
 import type { Problem, Result } from '../../core/result.ts'
 

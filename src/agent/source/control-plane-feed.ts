@@ -17,9 +17,8 @@ import type { XdsMode } from '../../xds-client/stream/discovery-messages.ts'
 import type { DiscoveryNode } from '../../xds-client/stream/node-message.ts'
 import type { SourceReadings } from '../metrics/metrics.ts'
 import type { Discovery } from '../../proxy/route-source.ts'
-import type { StreamView } from '../admin/stream-dump.ts'
 import type { ControlPlaneDialect, ResourceKeeper } from './control-plane-dialect.ts'
-import type { MeshFeed } from './mesh-feed.ts'
+import type { MeshFeed, StreamView } from './mesh-feed.ts'
 
 export interface ControlPlaneFeedDeps {
   readonly store: MeshStore

@@ -3,8 +3,15 @@ import type { MeshFileSource } from './mesh-file-source.ts'
 import type { LoadedMesh } from './mesh-file.ts'
 import type { SourceReadings } from '../metrics/metrics.ts'
 import type { Discovery } from '../../proxy/route-source.ts'
-import type { StreamView } from '../admin/stream-dump.ts'
+import type { AdsStatus } from '../../xds-client/stream/ads-status.ts'
 import type { SourceStatus } from './source-status.ts'
+
+/** A stream, and what of its resources has no effect here. */
+export interface StreamView {
+  readonly status: AdsStatus
+  /** By the name of the resource. */
+  readonly ignoredFields: (typeUrl: string) => ReadonlyMap<string, readonly string[]>
+}
 
 /** Feeds the store until it is closed. */
 export interface MeshFeed {

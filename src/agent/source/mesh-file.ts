@@ -6,14 +6,14 @@ import { errnoOf, errorMessage } from '../../core/errors.ts'
 import { decodeLocalFile } from '../../xds-client/local-file.ts'
 import { decodeAssignments, decodeBootstrap } from '../../xds-client/resources/bootstrap.ts'
 import { unmetByListener } from '../listener-demands.ts'
-import { formatProblem, parseConfigDocument } from './config-document.ts'
+import { formatProblem, parseConfigDocument } from '../config-document.ts'
 
 import type { Problem } from '../../core/result.ts'
 import type { MeshUpsert } from '../../mesh/store.ts'
 import type { TransportCapabilities } from '../../proxy/transport.ts'
 import type { DecodeReport } from '../../xds-client/reading/message-reader.ts'
 import type { EnvoyBootstrap } from '../../xds-client/resources/bootstrap.ts'
-import type { ConfigDocument } from './config-document.ts'
+import type { ConfigDocument } from '../config-document.ts'
 
 /** The configuration languages of a file. */
 export type Dialect = 'envoy' | 'ambient'

@@ -10,7 +10,7 @@ import { decodeBootstrap } from '../../../src/xds-client/resources/bootstrap.ts'
 import type { Settings } from '../../../src/agent/settings/settings.ts'
 import type { MeshSnapshot } from '../../../src/mesh/store.ts'
 import type { EnvoyDumpInput } from '../../../src/agent/admin/envoy-config-dump.ts'
-import type { StreamView } from '../../../src/agent/admin/stream-dump.ts'
+import type { StreamView } from '../../../src/agent/source/mesh-feed.ts'
 import type { EnvoyBootstrap } from '../../../src/xds-client/resources/bootstrap.ts'
 
 const TCP_PROXY = 'type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy'

@@ -4,11 +4,11 @@
  */
 import { isAlias, isMap, isPair, isScalar, isSeq, LineCounter, parseAllDocuments, visit } from 'yaml'
 
-import { errorMessage } from '../../core/errors.ts'
-import { formatPath } from '../../core/result.ts'
+import { errorMessage } from '../core/errors.ts'
+import { formatPath } from '../core/result.ts'
 
 import type { Document, Pair, YAMLMap } from 'yaml'
-import type { Path, Problem } from '../../core/result.ts'
+import type { Path, Problem } from '../core/result.ts'
 
 /** A position in a text; both count from 1. */
 export interface Place {

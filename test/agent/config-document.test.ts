@@ -1,10 +1,10 @@
 /** Reading configuration files: values, places, and what is wrong with the text itself. */
 import t from 'tap'
 
-import { formatProblem, parseConfigDocument } from '../../../src/agent/source/config-document.ts'
+import { formatProblem, parseConfigDocument } from '../../src/agent/config-document.ts'
 
-import type { ConfigDocument } from '../../../src/agent/source/config-document.ts'
-import type { Path } from '../../../src/core/result.ts'
+import type { ConfigDocument } from '../../src/agent/config-document.ts'
+import type { Path } from '../../src/core/result.ts'
 
 function parse(text: string): ConfigDocument {
   const result = parseConfigDocument(text)
