@@ -181,7 +181,10 @@ if (requireNamespaces(t)) {
           if (whenDeleted === 'before') await server.delete(gone.pod.uid)
           const answer = await answering
           removeBarePods([gone])
-          t.match(answer, { outcome: 'ack', error: /its network namespace has no address: the pod is gone/ })
+          t.match(answer, {
+            outcome: 'ack',
+            error: /its network namespace has no interface: the pod is gone/,
+          })
           if (whenDeleted === 'after') {
             t.match(await agent.readyz(), /^ready\n/, 'it is nobody else’s concern')
             // After three tries it is given up: the deletion may come too late for it.
@@ -201,7 +204,7 @@ if (requireNamespaces(t)) {
     await t.test('is given up when nobody deletes it', async (t) => {
       const [gone] = makeBarePods(t, 1, { families: [] })
       if (gone === undefined) throw new TypeError('one was made')
-      t.match(await server.add(gone.pod, gone.netns), { error: /has no address/ })
+      t.match(await server.add(gone.pod, gone.netns), { error: /has no interface/ })
       removeBarePods([gone])
       await eventually(
         'it is given up',

@@ -144,7 +144,7 @@ if (requireNamespaces(t)) {
         const bad = failed[index]
         if (bad === undefined) throw new TypeError('there are as many')
         const refused = await server.add(bad.pod, bad.netns)
-        t.match(refused, { outcome: 'ack', error: /has no address/ })
+        t.match(refused, { outcome: 'ack', error: /has no interface/ })
         during.push(refused, await server.add(pod, netns))
       }
       t.comment(describeTimes(during))

@@ -2,7 +2,7 @@
 import { EPOLLEXCLUSIVE, EPOLLIN, SOCK_CLOEXEC, SOCK_NONBLOCK } from './constants.ts'
 import { LinuxSocket } from './linux-socket.ts'
 import { SOCKET_EVENTS } from './reactor.ts'
-import { EAGAIN, ECONNABORTED, EINTR, EPROTO, errorCodeOfErrno } from './syscalls.ts'
+import { EAGAIN, ECONNABORTED, EINTR, EINVAL, EPROTO, errorCodeOfErrno } from './syscalls.ts'
 
 import type { Timer } from '../../core/clock.ts'
 import type { ListenEvents } from '../transport.ts'
@@ -64,6 +64,11 @@ export class Acceptor implements ReadyHandler {
         const errno = syscalls.errno()
         if (errno === EAGAIN) return
         if (PASSING.includes(errno)) continue
+        if (errno === EINVAL) {
+          // It listens no more: whoever owns it could not wait for this thread to leave it.
+          this.stop('leave')
+          return
+        }
         this.#fail(errno)
         return
       }

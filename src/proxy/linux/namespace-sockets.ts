@@ -60,8 +60,8 @@ export function openInNamespace(
       // Only what is up and has a carrier counts there, and the link of a living pod may be down for a while.
       isEmpty = addresses.length === 0 && !hasOwnInterface()
     } catch (error) {
-      // It opens a socket for that, and no descriptor may be left.
-      return { ok: false, problem: `its interfaces cannot be listed: ${errorMessage(error)}` }
+      // Both take a descriptor, and none may be left.
+      return { ok: false, problem: `its interfaces cannot be listed: ${reasonOf(error)}` }
     }
     const families = new Set(addresses.map(({ family }) => family))
     const others = diagnosedListeners(deps)
@@ -111,6 +111,13 @@ export function yieldInNamespace(
 function hasOwnInterface(): boolean {
   const [, , ...lines] = readFileSync('/proc/thread-self/net/dev', 'utf8').trimEnd().split('\n')
   return lines.some((line) => !GIVEN_INTERFACES.includes(line.slice(0, line.indexOf(':')).trim()))
+}
+
+/** The name of the errno. Node.js has none for that of os.networkInterfaces, which comes with the other sign. */
+function reasonOf(error: unknown): string {
+  return error instanceof Error && 'errno' in error && typeof error.errno === 'number'
+    ? errnoName(Math.abs(error.errno))
+    : errorMessage(error)
 }
 
 function addressesOf(interfaces: ReturnType<typeof os.networkInterfaces>): readonly IpAddress[] {

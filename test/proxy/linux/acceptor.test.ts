@@ -8,6 +8,7 @@ import { SourcePorts } from '../../../src/proxy/linux/source-ports.ts'
 import { parseSocketAddress } from '../../../src/core/address.ts'
 import { FAMILIES } from '../../../src/core/family.ts'
 import { ACCEPT_PAUSE_MS, Acceptor } from '../../../src/proxy/linux/acceptor.ts'
+import { SHUT_RD } from '../../../src/proxy/linux/constants.ts'
 import { DescriptorTable } from '../../../src/proxy/linux/descriptor-table.ts'
 import { LinuxIo } from '../../../src/proxy/linux/linux-io.ts'
 import { openListeningSocket } from '../../../src/proxy/linux/listening-socket.ts'
@@ -182,6 +183,21 @@ t.test('a worker that the kernel cannot tell of connections tries again later', 
   worker.turn()
   worker.turn()
   t.strictSame(worker.accepted, [client?.localPort])
+})
+
+t.test('a descriptor that listens no more is left, and no connection counts as lost', { skip }, async (t) => {
+  const { syscalls, clock, workers, listen } = await start(t)
+  const [worker] = workers
+  const { fd } = listen('ipv4')
+  const acceptor = worker.acceptOn(fd)
+  syscalls.shutdown(fd, SHUT_RD)
+  worker.turn()
+  t.strictSame(worker.failures, [])
+  t.equal(worker.io.reactor.watch(fd, { onReady: () => undefined }, 0), true, 'it is not watched')
+  acceptor.stop()
+  clock.advance(ACCEPT_PAUSE_MS)
+  worker.turn()
+  t.strictSame(worker.failures, [])
 })
 
 t.test('who leaves takes nothing that is queued; who stops takes it all', { skip }, async (t) => {

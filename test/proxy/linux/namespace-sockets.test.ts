@@ -231,11 +231,13 @@ else if (requireNamespaces(t)) {
     const { look, open } = await start(t)
     const pod = createPodNamespace(t, 'dual', DUAL)
     const failed = look(pod.fd, true, () => {
-      throw new Error('uv_interface_addresses returned EMFILE')
+      throw Object.assign(new Error('uv_interface_addresses returned Unknown system error 24'), {
+        errno: os.constants.errno.EMFILE,
+      })
     })
     t.strictSame(failed, {
       ok: false,
-      problem: 'its interfaces cannot be listed: uv_interface_addresses returned EMFILE',
+      problem: 'its interfaces cannot be listed: EMFILE',
     })
     t.strictSame(kinds(open(pod.fd)), ['bound', 'bound'])
   })
