@@ -10,7 +10,12 @@ export interface StartNotice {
 
 /** @param ignoredFields of the mesh's file: accepted, and without effect */
 export function startNotices(
-  { allowPlaintext, podCapture, node }: Pick<Settings, 'allowPlaintext' | 'podCapture' | 'node'>,
+  {
+    allowPlaintext,
+    podCapture,
+    preservesSource,
+    node,
+  }: Pick<Settings, 'allowPlaintext' | 'podCapture' | 'preservesSource' | 'node'>,
   dialect: Dialect,
   ignoredFields: readonly string[],
 ): readonly StartNotice[] {
@@ -33,10 +38,17 @@ export function startNotices(
     warn(
       'DNS is not served here: captured pods resolve names only where istio-cni leaves DNS alone (ambient.dnsCapture=false)',
     )
-  } else if (dialect === 'ambient' && node.nodeName === '') {
-    warn(
-      "policies are not asked about connections between two pods of this node: set NODE_NAME to the node's name, so that its pods are known",
-    )
+  } else if (dialect === 'ambient') {
+    if (node.nodeName === '') {
+      warn(
+        "policies are not asked about connections between two pods of this node: set NODE_NAME to the node's name, so that its pods are known",
+      )
+    }
+    if (preservesSource !== true) {
+      warn(
+        "policies of pods on other nodes are asked about this node's address instead of the client's: set ENABLE_ORIG_SRC=true where the routes of `twinstack rules --mode node --routes` are in force",
+      )
+    }
   }
   return notices
 }

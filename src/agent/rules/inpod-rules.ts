@@ -9,7 +9,7 @@ import type { Match, PerFamily, Rule, RuleNames, RuleSet, RuleTable } from './ru
 import type { InpodRulesOptions } from './rules-options.ts'
 
 /** Names of istio-cni: whoever comes second finds and replaces the rules of the first. */
-export const INPOD_NAMES: RuleNames = {
+const INPOD_NAMES: RuleNames = {
   tables: ['nat', 'mangle', 'raw'],
   nftTablePrefix: 'istio-ambient-',
   nftChainPrefix: 'istio-',

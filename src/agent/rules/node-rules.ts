@@ -10,7 +10,7 @@ import type { Match, PerFamily, Rule, RuleNames, RuleSet, RuleTable } from './ru
 import type { NodeRulesOptions } from './rules-options.ts'
 
 /** Names of our own: istio-cni has rules for probes in the host's namespace, and a removal must not take them. */
-export const NODE_NAMES: RuleNames = {
+const NODE_NAMES: RuleNames = {
   tables: ['nat', 'mangle'],
   nftTablePrefix: 'twinstack-node-',
   nftChainPrefix: 'twinstack-',

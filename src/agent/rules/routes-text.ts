@@ -15,7 +15,7 @@ const MARK = `${hex(CONNECTION_MARK)}/${hex(MARK_MASK)}`
 export const REMEMBER_FAILURE = '|| failed=1'
 
 /** True while the kernel has the family at all; a family that it lacks has no packets either. */
-export const HAS_IPV6 = '[ -d /proc/sys/net/ipv6 ]'
+const HAS_IPV6 = '[ -d /proc/sys/net/ipv6 ]'
 
 type Routed = Pick<RuleSet, 'families' | 'routing'>
 

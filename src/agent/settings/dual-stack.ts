@@ -9,7 +9,7 @@ import type { Family } from '../../core/family.ts'
 import type { Problem, Result } from '../../core/result.ts'
 
 /** The names of the flag; within one place the first wins. */
-export const DUAL_STACK_NAMES = ['ISTIO_DUAL_STACK', 'ISTIO_AGENT_DUAL_STACK'] as const
+const DUAL_STACK_NAMES = ['ISTIO_DUAL_STACK', 'ISTIO_AGENT_DUAL_STACK'] as const
 
 /**
  * `auto`: both families where the network namespace has both. `on`: the same, and a missing family is reported.
