@@ -20,7 +20,8 @@ import { END_PORT, SOURCE_PORT_COUNT } from '../src/proxy/linux/source-ports.ts'
 import { LOOP_RECHECK_MS } from '../src/proxy/loop-check.ts'
 import { POD_WAIT_MS } from '../src/proxy/pods/pod-discovery.ts'
 import { MAX_EMPTY_LOOKS } from '../src/proxy/pods/pod-entry.ts'
-import { HANDOVER_MS, POD_RELEASE_DEADLINE_MS } from '../src/proxy/pods/pod-set.ts'
+import { HANDOVER_MS } from '../src/proxy/pods/pod-set.ts'
+import { RELEASE_DEADLINE_MS } from '../src/proxy/release.ts'
 import { LISTENER_ENTRIES } from '../src/proxy/stats-slots.ts'
 import { SLOT_COUNT } from '../src/proxy/workers/connection-slots.ts'
 import { ANSWER_TIMEOUT_MS } from '../src/proxy/workers/plan-cache.ts'
@@ -79,7 +80,7 @@ const EXPECTED: Readonly<Record<string, string>> = {
   'an answer to istio-cni': seconds(ANSWER_LIMIT_MS),
   'a packet of istio-cni': `${MAX_PACKET_BYTES.toLocaleString('en-US')} bytes`,
   'pause before istio-cni is connected to anew': `${seconds(ZDS_BACKOFF.initialMs)}, doubling to ${seconds(ZDS_BACKOFF.maxMs)}`,
-  'a worker lets go of a pod': seconds(POD_RELEASE_DEADLINE_MS),
+  'a worker lets go of a pod': seconds(RELEASE_DEADLINE_MS),
   'new connections go to the next agent before listeners close': seconds(HANDOVER_MS),
   'workload series of metrics': DEFAULT_MAX_SERIES.toLocaleString('en-US'),
 }

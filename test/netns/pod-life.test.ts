@@ -4,7 +4,7 @@ import { readdirSync, statSync } from 'node:fs'
 import t from 'tap'
 
 import { FAMILIES } from '../../src/core/family.ts'
-import { POD_RELEASE_DEADLINE_MS } from '../../src/proxy/pods/pod-set.ts'
+import { RELEASE_DEADLINE_MS } from '../../src/proxy/release.ts'
 import { CapturedLab } from '../fixtures/captured-pods.ts'
 import { eventually } from '../fixtures/eventually.ts'
 import { NamespaceHost } from '../fixtures/namespace-host.ts'
@@ -154,7 +154,7 @@ if (requireNamespaces(t)) {
     const after = agent.descriptors().filter(isOfPods)
     t.comment(`${Math.round(perMinute)} pods per minute`)
     t.ok(perMinute > MIN_PER_MINUTE, `at ${Math.round(perMinute)} per minute`)
-    t.ok(quickestMs < POD_RELEASE_DEADLINE_MS, `without a wait, in ${Math.round(quickestMs)} ms`)
+    t.ok(quickestMs < RELEASE_DEADLINE_MS, `without a wait, in ${Math.round(quickestMs)} ms`)
     for (const each of load) {
       const result = await each.stop()
       t.match(result, NONE_FAILED)

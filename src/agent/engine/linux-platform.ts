@@ -2,6 +2,7 @@
  * What Linux does for the worker pool: listening sockets that share a port, threads that are woken through an eventfd,
  * and a table that tells whose descriptor is whose, so that those of a dead thread can be closed.
  */
+import { SHUT_RD } from '../../proxy/linux/constants.ts'
 import { DescriptorTable } from '../../proxy/linux/descriptor-table.ts'
 import { openListeningSocket } from '../../proxy/linux/listening-socket.ts'
 import { SocketOptions } from '../../proxy/linux/socket-options.ts'
@@ -66,6 +67,9 @@ export class LinuxPlatform implements WorkerPlatform {
     this.#options = new SocketOptions(deps)
     this.sockets = {
       open: (address, options, count) => this.#open(address, options, count),
+      stopListening: (fd) => {
+        this.#syscalls.shutdown(fd, SHUT_RD)
+      },
       close: (fd) => {
         this.#descriptors.close(fd)
       },

@@ -5,6 +5,7 @@
 import { PendingAnswers } from '../../core/pending-answers.ts'
 import { withoutFilterChains } from '../../mesh/listener.ts'
 import { DEFAULT_BACKLOG } from '../listener-set.ts'
+import { releaseBy } from '../release.ts'
 import { PodEntry } from './pod-entry.ts'
 
 import type { Clock } from '../../core/clock.ts'
@@ -18,8 +19,6 @@ import type { PodListenerSocket, PodStatus } from './pod-entry.ts'
 import type { BoundPodSocket, PodMessage } from './pod-messages.ts'
 import type { PodSocketOpener } from './pod-sockets.ts'
 
-/** How long whoever waits for the end of a pod waits for the workers. One that hangs delays no more than what it holds. */
-export const POD_RELEASE_DEADLINE_MS = 1_000
 /** How long connections whose handshake has begun may still arrive after new ones go to another agent. */
 export const HANDOVER_MS = 500
 
@@ -239,11 +238,7 @@ export class PodSet {
     this.#deps.post(worker, { kind: 'pod', pod, namespace, sockets })
   }
 
-  /**
-   * Calls `close` when every live worker has answered or died, however long that takes: the number of a closed descriptor can
-   * be another pod's by the time that a hung worker uses it. Resolves then, or when they have had their time, from when on
-   * the sockets of the pods listen no more.
-   */
+  /** Calls `close` when every live worker has let go, however late, see releaseBy. */
   #askToRelease(
     message: Extract<PodMessage, { kind: 'pod-gone' | 'pods-unlisten' }>,
     entries: readonly PodEntry[],
@@ -255,17 +250,14 @@ export class PodSet {
     const release = { namespaceId, answers: new PendingAnswers(clock, workers) }
     this.#releases.add(release)
     for (const worker of workers) post(worker, message)
-    return new Promise((resolve) => {
-      const deadline = clock.setTimer(POD_RELEASE_DEADLINE_MS, () => {
+    return releaseBy(clock, release.answers, {
+      late: () => {
         for (const entry of entries) entry.stopListening()
-        resolve()
-      })
-      void release.answers.done.then(() => {
-        deadline.cancel()
+      },
+      released: () => {
         this.#releases.delete(release)
         close()
-        resolve()
-      })
+      },
     })
   }
 }

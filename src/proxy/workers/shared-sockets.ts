@@ -4,6 +4,7 @@
  */
 import { PendingAnswers } from '../../core/pending-answers.ts'
 import { withoutFilterChains } from '../../mesh/listener.ts'
+import { releaseBy } from '../release.ts'
 
 import type { Clock } from '../../core/clock.ts'
 import type { SocketAddress } from '../../core/address.ts'
@@ -12,8 +13,6 @@ import type { Listener, ListenerAddress } from '../../mesh/listener.ts'
 import type { ListenOptions, ListenResult } from '../transport.ts'
 import type { ToWorker } from './messages.ts'
 
-/** How long a worker has to let go of a socket. A hung one accepts nothing, so nothing is lost by closing it then. */
-export const RELEASE_DEADLINE_MS = 1_000
 /** More than there can be workers. */
 const MAX_PLACES = 1_024
 
@@ -26,6 +25,8 @@ export type OpenedSockets =
 export interface OpenSockets {
   /** Opens `count` sockets that share an address; fails as a whole, and when others listen there already. */
   open(address: ListenerAddress, options: ListenOptions, count: number): OpenedSockets
+  /** Ends the listening of a socket that cannot be closed yet: what it has queued is reset, what comes is refused. */
+  stopListening(fd: number): void
   close(fd: number): void
 }
 
@@ -128,17 +129,23 @@ export class SharedSockets {
     })
   }
 
-  async #close(socket: SharedSocket): Promise<void> {
+  #close(socket: SharedSocket): Promise<void> {
     const { clock, post, sockets } = this.#deps
     const held = socket.servers.flatMap((server, place) =>
       server === undefined ? [] : [{ server, id: placeId(socket, place) }],
     )
     const holders = held.map(({ server, id }) => holderOf(server, id))
-    socket.released = new PendingAnswers(clock, holders, RELEASE_DEADLINE_MS)
+    socket.released = new PendingAnswers(clock, holders)
     for (const { server, id } of held) post(server, { kind: 'unlisten', socket: id })
-    await socket.released.done
-    this.#sockets.delete(socket.id)
-    for (const fd of socket.fds) sockets.close(fd)
+    return releaseBy(clock, socket.released, {
+      late: () => {
+        for (const fd of socket.fds) sockets.stopListening(fd)
+      },
+      released: () => {
+        this.#sockets.delete(socket.id)
+        for (const fd of socket.fds) sockets.close(fd)
+      },
+    })
   }
 }
 

@@ -4,7 +4,8 @@ import { setImmediate as settled } from 'node:timers/promises'
 import t from 'tap'
 
 import { MAX_EMPTY_LOOKS } from '../../../src/proxy/pods/pod-entry.ts'
-import { HANDOVER_MS, POD_RELEASE_DEADLINE_MS } from '../../../src/proxy/pods/pod-set.ts'
+import { HANDOVER_MS } from '../../../src/proxy/pods/pod-set.ts'
+import { RELEASE_DEADLINE_MS } from '../../../src/proxy/release.ts'
 import { PodSetLab, aPod } from '../../fixtures/pod-set-lab.ts'
 
 const OK = { ok: true } as const
@@ -113,7 +114,7 @@ t.test('a pod that is removed while its predecessor is being ended is never open
   lab.hang(1)
   const added = lab.add('a', lab.opener.namespace())
   const removed = lab.set.remove('a')
-  await lab.pass(POD_RELEASE_DEADLINE_MS)
+  await lab.pass(RELEASE_DEADLINE_MS)
   t.strictSame(await added, REMOVED)
   t.equal(await removed, true)
   t.equal(lab.opener.looks.length, 1)
@@ -205,7 +206,7 @@ t.test('a worker that hangs is waited for no longer than its time', async (t) =>
   await lab.add('a', lab.opener.namespace())
   lab.hang(0)
   const removed = lab.set.remove('a')
-  await lab.pass(POD_RELEASE_DEADLINE_MS - 1)
+  await lab.pass(RELEASE_DEADLINE_MS - 1)
   t.equal(lab.opener.openCount, 5)
   t.strictSame(lab.opener.stopped, [])
   await lab.pass(1)
@@ -221,7 +222,7 @@ t.test(
     await lab.add('a', lab.opener.namespace())
     lab.hang(0)
     const removed = lab.set.remove('a')
-    await lab.pass(10 * POD_RELEASE_DEADLINE_MS)
+    await lab.pass(10 * RELEASE_DEADLINE_MS)
     t.equal(await removed, true)
     t.equal(lab.opener.openCount, 5)
     lab.wake(0)
@@ -236,7 +237,7 @@ t.test('a drain waits no longer for a worker that hangs, and what that holds lis
   lab.hang(0)
   const stopped = lab.set.stopAccepting()
   await lab.handOver()
-  await lab.pass(POD_RELEASE_DEADLINE_MS)
+  await lab.pass(RELEASE_DEADLINE_MS)
   await stopped
   t.equal(lab.opener.stopped.length, 4)
   t.equal(lab.opener.openCount, 5)
