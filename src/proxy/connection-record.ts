@@ -53,7 +53,7 @@ export interface UpstreamRecord {
   readonly remote?: SocketAddress | undefined
   /** The source address of the upstream connection. */
   readonly local?: SocketAddress | undefined
-  /** Whether `local` is the address of the client; absent where nobody asked for it. */
+  /** Whether `local` is an address of the client, of either family; absent where nobody asked for it. */
   readonly isSourcePreserved?: boolean | undefined
 }
 

@@ -2,8 +2,9 @@
  * The story of one connection: accepted, routed, raced to an upstream, relayed, closed for a reason. It is written
  * once, against the Transport seam, and calls the parts that decide.
  */
-import { isLinkLocalIpv6, isSameSocketAddress } from '../core/address.ts'
+import { isSameSocketAddress } from '../core/address.ts'
 import { familyOrder } from '../core/family.ts'
+import { lessonOf } from './attempt-lesson.ts'
 import { CLOSE_REASONS } from './close-reason.ts'
 import { closedRecord } from './connection-record.ts'
 import { destinationOf } from './destination.ts'
@@ -78,9 +79,6 @@ type Phase =
   | { readonly kind: 'ended' }
 
 const LOOP_DETAIL = 'the proxy would connect to itself: exempt its own connections from the redirection'
-
-/** Timers of Node.js count whole milliseconds and can be early by one. */
-const TIMER_SLACK_MS = 1
 
 const ROUTING: Phase = { kind: 'routing' }
 const ENDED: Phase = { kind: 'ended' }
@@ -287,11 +285,12 @@ export class Connection implements RouteWaiter {
   }
 
   #race(
-    { upstream, clientTwins = NO_SOURCES }: AcceptingRoute,
+    route: AcceptingRoute,
     state: UpstreamState,
     targets: readonly AttemptTarget[],
     families: readonly Family[],
   ): void {
+    const { upstream } = route
     const { packetMark, keepalive } = this.#options
     const dial = new Dial(
       this.#deps,
@@ -301,7 +300,7 @@ export class Connection implements RouteWaiter {
         connectTimeoutMs: upstream.connectTimeoutMs,
         source: {
           configured: upstream.sourceAddresses,
-          preserved: this.#preservesSource ? [this.facts.client, ...clientTwins] : NO_SOURCES,
+          preserved: this.#preserved(route),
         },
         direction: this.facts.listener.direction,
         packetMark,
@@ -313,7 +312,7 @@ export class Connection implements RouteWaiter {
           this.#learn(attempt)
         },
         won: (target, socket) => {
-          this.#relay(upstream, state, target, socket, families)
+          this.#relay(route, state, target, socket, families)
         },
         lost: () => {
           state.connectFailed(upstream, this.#attempts, this.#deps.clock.nowMs())
@@ -331,26 +330,22 @@ export class Connection implements RouteWaiter {
     // Not pushed: an array that grows gets room for 17, which every connection would keep.
     this.#attempts = [...this.#attempts, attempt]
     this.#deps.stats.attempt(address.ip.family, result, durationMs)
-    const { family } = address.ip
-    if (result === 'unreachable' && !this.#hasUsable(family)) return
-    const key = { endpointId: endpoint.id, family }
-    const nowMs = this.#deps.clock.nowMs()
-    if (result === 'connected') this.#deps.health.succeeded(key)
-    else if (result === 'refused' || result === 'unreachable' || result === 'timeout') {
-      this.#deps.health.failed({ ...key, reason: result }, nowMs)
-    } else if (result === 'lost_race' && durationMs >= this.#options.attemptDelayMs - TIMER_SLACK_MS) {
-      // It was silent for so long that another address overtook it; the next connection must not wait for it again.
-      this.#deps.health.failed({ ...key, reason: 'slow' }, nowMs)
-    }
+    const { attemptDelayMs } = this.#options
+    const lesson = lessonOf(attempt, { attemptDelayMs, pod: this.facts.pod })
+    const key = { endpointId: endpoint.id, family: address.ip.family }
+    if (lesson === 'healthy') this.#deps.health.succeeded(key)
+    else if (lesson !== undefined)
+      this.#deps.health.failed({ ...key, reason: lesson }, this.#deps.clock.nowMs())
   }
 
   #relay(
-    upstream: Upstream,
+    route: AcceptingRoute,
     state: UpstreamState,
     target: AttemptTarget,
     socket: TransportSocket,
     families: readonly Family[],
   ): void {
+    const { upstream } = route
     const { endpoint, address } = target
     const { stats, transport, observer } = this.#deps
     const downstream = this.#downstream
@@ -370,7 +365,7 @@ export class Connection implements RouteWaiter {
       remote: address,
       local: socket.local,
       isSourcePreserved: this.#preservesSource
-        ? socket.local.ip.text === this.facts.client.ip.text
+        ? this.#preserved(route).some(({ ip }) => ip.text === socket.local.ip.text)
         : undefined,
     }
     this.#fallback = fallbackOf(target, this.#attempts, families)
@@ -417,10 +412,9 @@ export class Connection implements RouteWaiter {
     else if (this.#phase.kind === 'routing') this.#deps.routes.route(this.facts, this)
   }
 
-  /** False: the pod can reach nothing in the family, which says nothing of an endpoint to the other pods of the node. */
-  #hasUsable(family: Family): boolean {
-    const { pod } = this.facts
-    return pod?.addresses.some((ip) => ip.family === family && !isLinkLocalIpv6(ip)) ?? true
+  /** The client's addresses that connections for it may come from. */
+  #preserved({ clientTwins = NO_SOURCES }: AcceptingRoute): readonly SocketAddress[] {
+    return this.#preservesSource ? [this.facts.client, ...clientTwins] : NO_SOURCES
   }
 
   #wouldLoop(route: AcceptingRoute, address: SocketAddress): boolean {

@@ -166,7 +166,7 @@ function pause(t: Test, node: Namespace, backend: Backend): void {
 if (requireNamespaces(t)) {
   forEachBackend(t, 'between two nodes', async (t, backend) => {
     const { agents, first, second, client, neighbour } = await start(t, backend)
-    const [, otherAgent] = agents
+    const [ownAgent, otherAgent] = agents
 
     for (const family of FAMILIES) {
       const clientIp = podAddress('first', CLIENT)[family]
@@ -193,6 +193,11 @@ if (requireNamespaces(t)) {
             const isForAll = server.rule?.action !== 'Allow'
             t.match(ofNeighbour, isForAll ? answerTo(podAddress('first', NEIGHBOUR)[served]) : refused)
           }
+          const asked = socketText(...service)
+          const line = await ownAgent.logOf(
+            (each) => each['dst.original'] === asked && 'source_preserved' in each,
+          )
+          t.match(line, { source_preserved: 'true' }, 'after a fallback too')
         })
       }
 
