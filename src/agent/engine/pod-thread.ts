@@ -92,7 +92,7 @@ export async function runPodThread(data: PodThreadData): Promise<void> {
     switch (message.kind) {
       case 'open': {
         const { request, namespaceFd, wanted } = message
-        const result = openInNamespace({ syscalls, descriptors, visitor }, namespaceFd, wanted)
+        const result = openInNamespace({ syscalls, descriptors, visitor, options }, namespaceFd, wanted)
         post({ kind: 'opened', request, result })
         break
       }

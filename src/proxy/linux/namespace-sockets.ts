@@ -6,13 +6,13 @@ import { tryParseIp } from '../../core/address.ts'
 import { errorMessage } from '../../core/errors.ts'
 import { openListeningSocket } from './listening-socket.ts'
 import { diagnosedListeners, inodesOn } from './listener-diag.ts'
-import { SocketOptions } from './socket-options.ts'
 import { errnoName } from './syscalls.ts'
 
 import type { IpAddress } from '../../core/address.ts'
 import type { OpenedNamespace, PodSocket, WantedSocket, YieldingSocket } from '../pods/pod-sockets.ts'
 import type { DescriptorTable } from './descriptor-table.ts'
 import type { NamespaceVisitor } from './namespace-visitor.ts'
+import type { SocketOptions } from './socket-options.ts'
 import type { Syscalls } from './syscalls.ts'
 
 export interface NamespaceSocketsDeps {
@@ -20,6 +20,7 @@ export interface NamespaceSocketsDeps {
   /** Notes who has opened the sockets. */
   readonly descriptors: DescriptorTable
   readonly visitor: NamespaceVisitor
+  readonly options: SocketOptions
   /** As os.networkInterfaces: the interfaces that are up in the namespace of the thread. */
   readonly interfaces?: typeof os.networkInterfaces
 }
@@ -51,7 +52,7 @@ export function openInNamespace(
   namespaceFd: number,
   wanted: readonly WantedSocket[],
 ): NamespaceSockets {
-  const { visitor, syscalls, interfaces = os.networkInterfaces } = deps
+  const { visitor, syscalls, options, interfaces = os.networkInterfaces } = deps
   const found = visitor.visit({ fd: namespaceFd }, (): NamespaceSockets => {
     let addresses: readonly IpAddress[]
     let isEmpty: boolean
@@ -65,14 +66,13 @@ export function openInNamespace(
     }
     const families = new Set(addresses.map(({ family }) => family))
     const others = diagnosedListeners(deps)
-    const socketOptions = new SocketOptions(deps)
     const sockets = wanted.map((each): PodSocket => {
       const { address } = each.address
       if (!families.has(address.ip.family)) return { kind: 'absent' }
       const opened = openListeningSocket(deps, each.address, { ...each.options, reusePort: each.reusePort })
       if (opened.ok) {
         // What an agent that is gone has had the kernel choose outlives it, and would send everything to one of those that stay.
-        if (each.reusePort) socketOptions.clearReusePortChoice(opened.fd)
+        if (each.reusePort) options.clearReusePortChoice(opened.fd)
         return { kind: 'bound', fd: opened.fd, listenedBefore: inodesOn(others, address) }
       }
       const isAbsent = opened.code === 'family_absent' || opened.code === 'address_unavailable'
@@ -93,7 +93,7 @@ export function openInNamespace(
  * one that came later 1; where there is no other, a number that nobody has leaves the choice to the kernel.
  */
 export function yieldInNamespace(
-  deps: Omit<NamespaceSocketsDeps, 'interfaces'> & { readonly options: SocketOptions },
+  deps: Omit<NamespaceSocketsDeps, 'interfaces'>,
   namespaceFd: number,
   sockets: readonly YieldingSocket[],
 ): void {

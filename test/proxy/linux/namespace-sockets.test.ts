@@ -35,11 +35,12 @@ async function start(t: Test) {
   const memory = new ArrayBuffer(65_536)
   const descriptors = new DescriptorTable({ syscalls }, { memory, owner: 0 })
   const visitor = new NamespaceVisitor({ syscalls, descriptors })
+  const options = new SocketOptions({ syscalls })
   t.teardown(() => {
     descriptors.closeOwnedBy(0)
   })
   const look = (fd: number, reusePort = true, interfaces = os.networkInterfaces) =>
-    openInNamespace({ syscalls, descriptors, visitor, interfaces }, fd, wanted(reusePort))
+    openInNamespace({ syscalls, descriptors, visitor, options, interfaces }, fd, wanted(reusePort))
   const open = (fd: number, reusePort = true): OpenedNamespace => {
     const opened = look(fd, reusePort)
     if (!opened.ok) throw new Error(opened.problem)
@@ -48,10 +49,9 @@ async function start(t: Test) {
   /** So many listeners of each family on other ports. */
   const openMany = (fd: number, count: number): void => {
     const others = Array.from({ length: count }, () => wanted(false, 0)).flat()
-    const opened = openInNamespace({ syscalls, descriptors, visitor }, fd, others)
+    const opened = openInNamespace({ syscalls, descriptors, visitor, options }, fd, others)
     t.ok(opened.ok)
   }
-  const options = new SocketOptions({ syscalls })
   const yieldAll = (fd: number, sockets: readonly YieldingSocket[]): void => {
     yieldInNamespace({ syscalls, descriptors, visitor, options }, fd, sockets)
   }
